@@ -1,0 +1,69 @@
+"""The native build, and nothing else: every `_core/*.pyx` once per instruction-set level.
+
+FASTML_NO_OPENMP=1  build without threads        FASTML_DEBUG=1   bounds checks, -O0 -g
+FASTML_NATIVE=1     add -march=native to the best level, for study on this machine only
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+CORE = Path("src/fastml/_core")
+DEBUG, NATIVE, NO_OPENMP = (os.environ.get(f"FASTML_{key}") == "1" for key in ("DEBUG", "NATIVE", "NO_OPENMP"))
+LEVELS = {"baseline": []}
+if platform.machine().lower() in ("x86_64", "amd64"):
+    LEVELS["v3"] = ["-march=native"] if NATIVE else ["-march=x86-64-v3"]  # AVX2, FMA
+elif NATIVE:
+    LEVELS["baseline"] = ["-march=native"]
+
+# No -ffast-math: NaN and infinity mean something here. These three let the compiler vectorise and use FMA all the same.
+OPTIMIZE = ["-O0", "-g"] if DEBUG else ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+BUILD = "build/" + "-".join(key for key in ("DEBUG", "NATIVE", "NO_OPENMP") if os.environ.get(f"FASTML_{key}") == "1")
+LINK = [] if DEBUG or sys.platform == "darwin" else ["-Wl,-s"]  # stripped: the wheel stays small
+DIRECTIVES = {"boundscheck": DEBUG, "wraparound": False, "cdivision": True, "initializedcheck": False, "binding": True}
+
+
+def openmp_flags() -> list[str]:
+    """The flag that turns OpenMP on, or nothing (with one warning) where the compiler does not have it."""
+    if NO_OPENMP:
+        return []
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "probe.c")
+        source.write_text("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n")
+        command = [*compiler, "-fopenmp", str(source), "-o", str(Path(folder, "probe"))]
+        if shutil.which(compiler[0]) and subprocess.run(command, capture_output=True).returncode == 0:
+            return ["-fopenmp"]
+    print("fastml: WARNING: the C compiler has no OpenMP; kernels will run on one thread.", file=sys.stderr)
+    return []
+
+
+def extensions() -> list[Extension]:
+    openmp = openmp_flags()
+    built = []
+    for level, march in LEVELS.items():
+        modules = [
+            Extension(
+                f"fastml._core.{level}.{source.stem}",
+                [str(source)],
+                include_dirs=[str(CORE)],
+                depends=[str(header) for header in (*CORE.glob("*.pxd"), *CORE.glob("*.h"))],
+                extra_compile_args=[*OPTIMIZE, *march, *openmp, "-Wno-unused-function", "-Wno-unknown-pragmas"],
+                extra_link_args=[*LINK, *openmp],
+            )
+            for source in sorted(CORE.glob("*.pyx"))
+        ]
+        built += cythonize(modules, build_dir=f"{BUILD}/{level}", compiler_directives=DIRECTIVES, include_path=["src"], nthreads=os.cpu_count())
+    return built
+
+
+if __name__ == "__main__":  # cythonize starts worker processes, which import this file
+    setup(ext_modules=extensions(), options={"build": {"build_base": BUILD}, "build_ext": {"parallel": os.cpu_count()}})

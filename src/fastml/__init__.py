@@ -1,0 +1,54 @@
+"""CPU kernels behind machine learning's everyday operations, as fast as the machine allows, in code a student can read.
+
+The house, layer by layer; each layer calls only those below it:
+
+    estimators/    StandardScaler, PCA: scikit-learn's classes on the operations
+    ops/           the public operations, a file each: validate, choose, call, return
+    _validate/     the only place that raises about arguments
+    _dispatch.py   which rung runs          _threads.py  how many threads        _cpu.py  which instruction set
+    _linalg.py     LAPACK, for PCA
+    _registry.py   the table of rungs: every kernel, in the order of the ladders
+    _ref/  _jit/  _core/    the kernels: NumPy (the specification), Numba, Cython; a file for each operation
+
+`fastml.explain("conv2d", x, weight)` follows one call through it; `fastml.show_config()` says what it found here.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Moments": "ops.moments",
+    "PCA": "estimators.pca",
+    "PCAResult": "ops.pca",
+    "StandardScaler": "estimators.standard_scaler",
+    "avg_pool2d": "ops.avg_pool2d",
+    "backend": "_dispatch",
+    "batch_norm": "ops.batch_norm",
+    "configuration": "ops.explain",
+    "conv2d": "ops.conv2d",
+    "explain": "ops.explain",
+    "get_num_threads": "_threads",
+    "max_pool2d": "ops.max_pool2d",
+    "moments": "ops.moments",
+    "pca": "ops.pca",
+    "set_backend": "_dispatch",
+    "set_num_threads": "_threads",
+    "show_config": "ops.explain",
+    "standardize": "ops.standardize",
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fastml' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"fastml.{_HOMES[name]}"), name)
+    globals()[name] = value  # the next access does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

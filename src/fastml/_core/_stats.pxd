@@ -1,0 +1,125 @@
+# Stable statistics of blocks, shared by moments and batch_norm.
+#
+# A block is small enough for the first-level cache. Within it, sums are taken of x - shift, where shift is a value of the
+# block itself: then sum((x - shift)^2) is at most about (block length) times the sum of squared deviations, and its
+# subtraction loses at most 8 of float64's 53 bits, whatever the offset of the data. Blocks are merged by Chan's formula.
+#
+# T. F. Chan, G. H. Golub, R. J. LeVeque (1983), Algorithms for computing the sample variance. The American Statistician 37.
+from libc.math cimport NAN, isfinite
+
+from fastml._core._simd cimport shifted_sums
+from fastml._core._types cimport floating
+
+cdef enum:
+    BLOCK = 256  # rows of a column block
+    ROW_BLOCK = 1024  # values of a block of contiguous ones
+    PANEL = 64  # columns of a column block; 256 rows of 64 float32 are 64 KiB, read once while three rows of sums stay in L1
+
+
+cdef struct Stats:
+    double count
+    double mean
+    double m2
+
+
+cdef inline void merge(Stats* a, double count, double mean, double m2) noexcept nogil:
+    cdef double total = a.count + count
+    cdef double delta = mean - a.mean
+    if count == 0:
+        return
+    if a.count == 0:
+        a.mean, a.m2 = mean, m2
+    else:
+        a.mean += delta * (count / total)
+        a.m2 += m2 + delta * delta * (a.count * (count / total))
+    a.count = total
+
+
+cdef inline void merge_sums(Stats* a, double count, double shift, double total, double squares) noexcept nogil:
+    """Merge a block given as sums of x - shift."""
+    if count > 0:
+        # a sum of squared deviations is not negative, rounding may make it so
+        merge(a, count, shift + total / count, max(squares - total * (total / count), 0.0))
+
+
+cdef inline void merge_skipping_nan(Stats* a, const floating* x, Py_ssize_t n, Py_ssize_t stride) noexcept nogil:
+    """Merge a block that may hold NaN: the slow way, taken only when the fast sums came out as NaN."""
+    cdef double shift = 0, total = 0, squares = 0, count = 0, d
+    cdef Py_ssize_t i
+    for i in range(n):
+        if isfinite(x[i * stride]):
+            shift = x[i * stride]
+            break
+    for i in range(n):
+        if x[i * stride] == x[i * stride]:
+            d = x[i * stride] - shift
+            total += d
+            squares += d * d
+            count += 1
+    merge_sums(a, count, shift, total, squares)
+
+
+cdef inline void merge_row(Stats* a, const floating* x, Py_ssize_t n) noexcept nogil:
+    """Merge n contiguous values, block by block."""
+    cdef double sums[2]
+    cdef Py_ssize_t start = 0, length
+    while start < n:
+        length = min(ROW_BLOCK, n - start)
+        shifted_sums(length, x + start, x[start], sums)
+        if sums[0] == sums[0]:
+            merge_sums(a, length, x[start], sums[0], sums[1])
+        else:
+            merge_skipping_nan(a, x + start, length, 1)
+        start += length
+
+
+cdef inline void merge_rows(
+    Stats* a, const floating* x, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t width
+) noexcept nogil:
+    """Merge `rows` rows into the statistics of `width` <= PANEL columns, each row `stride` values after the last."""
+    cdef double total[PANEL]
+    cdef double squares[PANEL]
+    cdef Py_ssize_t start = 0, length, j
+    while start < rows:
+        length = min(BLOCK, rows - start)
+        _column_sums(x + start * stride, length, stride, width, total, squares)
+        for j in range(width):
+            if total[j] == total[j]:
+                merge_sums(&a[j], length, x[start * stride + j], total[j], squares[j])
+            else:
+                merge_skipping_nan(&a[j], x + start * stride + j, length, stride)
+        start += length
+
+
+cdef inline void _column_sums(
+    const floating* x, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t width, double* total, double* squares
+) noexcept nogil:
+    """Sums of x - x[0] and of its square, down each column: vectorised across columns, as the rows are contiguous."""
+    cdef double shift[PANEL]
+    cdef double a, b, c, d
+    cdef Py_ssize_t i = 0, j
+    cdef const floating* row
+    for j in range(width):
+        shift[j] = x[j]
+        total[j] = squares[j] = 0
+    while i + 4 <= rows:  # four rows a step: the sums are loaded and stored a quarter as often
+        row = x + i * stride
+        for j in range(width):
+            a = row[j] - shift[j]
+            b = row[stride + j] - shift[j]
+            c = row[2 * stride + j] - shift[j]
+            d = row[3 * stride + j] - shift[j]
+            total[j] += (a + b) + (c + d)
+            squares[j] += (a * a + b * b) + (c * c + d * d)
+        i += 4
+    while i < rows:
+        row = x + i * stride
+        for j in range(width):
+            a = row[j] - shift[j]
+            total[j] += a
+            squares[j] += a * a
+        i += 1
+
+
+cdef inline double mean_or_nan(Stats* a) noexcept nogil:
+    return a.mean if a.count > 0 else NAN

@@ -1,0 +1,38 @@
+"""What the processor and the OpenMP runtime say of themselves. Compiled for the baseline, so that it runs anywhere."""
+
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+    #include <omp.h>
+    #define FASTML_OPENMP 1
+    #else
+    #define FASTML_OPENMP 0
+    #define omp_get_max_threads() 1
+    #endif
+    #if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
+    static int fastml_has_v3(void) {
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+               __builtin_cpu_supports("bmi2");
+    }
+    #else
+    static int fastml_has_v3(void) { return 0; }
+    #endif
+    """
+    const int FASTML_OPENMP
+    int omp_get_max_threads()
+    int fastml_has_v3()
+
+
+def has_openmp() -> bool:
+    """Whether the kernels were built with threads."""
+    return FASTML_OPENMP == 1
+
+
+def openmp_max_threads() -> int:
+    """How many threads OpenMP would use: OMP_NUM_THREADS, the processor affinity, or a limit set by threadpoolctl."""
+    return omp_get_max_threads()
+
+
+def has_v3() -> bool:
+    """Whether this processor runs x86-64-v3 code (AVX2 and FMA)."""
+    return fastml_has_v3() != 0

@@ -1,0 +1,1 @@
+"""Kernels that any processor of this architecture runs."""

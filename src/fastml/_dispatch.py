@@ -1,0 +1,113 @@
+"""Which rung runs: the backend in force, the shipping rung for the problem, or the one that was forced."""
+
+import contextlib
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from functools import cache
+from typing import Any
+
+from fastml import _cpu
+from fastml._registry import BACKENDS, RUNGS, Rung
+
+# What a rung may ask of a problem: pure functions of one image's shape and the weights', never of batch, threads or time.
+NEEDS: dict[str, Callable[[Any], bool]] = {
+    # The register tile works on 6 output channels at a time; with fewer than 4 of them most of it would be idle.
+    "few outputs a group": lambda problem: problem.weight.shape[0] // problem.groups < 4,
+}
+
+_default: str | None = None
+_context: ContextVar[str | None] = ContextVar("fastml_backend", default=None)
+
+
+def _known(name: str | None, source: str) -> str | None:
+    if name is not None and name not in BACKENDS:
+        if not isinstance(name, str):
+            raise TypeError(f"{source} must be a string, got {type(name).__name__}")
+        raise ValueError(f"{source} must be one of {', '.join(BACKENDS)}; got {name!r}")
+    return name
+
+
+def set_backend(name: str | None) -> None:
+    """Set the backend of all calls that do not name one: "cython" (the default), "numba" or "numpy"; None resets it.
+
+    Raises ValueError for another name.
+
+    >>> import fastml
+    >>> fastml.set_backend("numpy")
+    >>> fastml.set_backend(None)
+    """
+    global _default
+    _default = _known(name, "backend")
+
+
+@contextlib.contextmanager
+def backend(name: str) -> Iterator[None]:
+    """Use a backend within a `with` block, in this thread or task only.
+
+    >>> import numpy as np, fastml
+    >>> with fastml.backend("numpy"):
+    ...     fastml.max_pool2d(np.eye(4)[np.newaxis], 2)
+    array([[[1., 0.],
+            [0., 1.]]])
+    """
+    token = _context.set(_known(name, "backend"))
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+def current_backend(argument: str | None = None) -> str:
+    """The argument, else `with backend(...)`, else `set_backend`, else FASTML_BACKEND, else "cython"."""
+    return (
+        _known(argument, "backend")
+        or _context.get()
+        or _default
+        or _known(os.environ.get("FASTML_BACKEND") or None, "FASTML_BACKEND")
+        or "cython"
+    )
+
+
+def rungs(op: str, backend: str | None = None) -> list[Rung]:
+    """The ladder of an operation, or one backend's part of it."""
+    return [rung for rung in RUNGS if rung.op == op and backend in (None, rung.backend)]
+
+
+def serves(rung: Rung, problem: Any) -> bool:
+    return not rung.needs or NEEDS[rung.needs](problem)
+
+
+def choose(op: str, problem: Any, backend: str | None = None, name: str = "auto") -> Rung:
+    """The rung called `name`, or with "auto" the last shipping rung whose needs the problem meets."""
+    ladder = rungs(op, current_backend(backend))
+    if name == "auto":
+        return next(rung for rung in reversed(ladder) if rung.ships and serves(rung, problem))
+    names = [rung.name for rung in ladder]
+    if name not in names:
+        raise ValueError(f"algorithm must be 'auto' or one of {', '.join(names)}; got {name!r}")
+    return ladder[names.index(name)]
+
+
+def location(rung: Rung) -> str:
+    """Where a rung's kernel is, with the instruction-set level in use."""
+    return rung.kernel.replace("fastml._core.", f"fastml._core.{_cpu.isa()}.")
+
+
+@cache
+def load(rung: Rung) -> Callable[..., None]:
+    """Import a rung's kernel."""
+    module, _, function = location(rung).partition(":")
+    try:
+        return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
+    except ModuleNotFoundError as error:
+        if error.name == "numba":
+            raise ModuleNotFoundError(
+                "backend 'numba' needs Numba: pip install 'fastml-kernels[numba]'", name="numba"
+            ) from None
+        raise
+
+
+def kernel(op: str, problem: Any, backend: str | None = None, name: str = "auto") -> Callable[..., None]:
+    return load(choose(op, problem, backend, name))

@@ -1,0 +1,1 @@
+"""NumPy: the specification. Each file gives an operation as loops, the definition, and as whole-array expressions."""

@@ -1,0 +1,65 @@
+"""The table of rungs: every kernel of every operation, in ladder order. Nothing else lists kernels.
+
+Dispatch, tests, benches and docs read this table. A row names the operation, the backend, the rung (its name is its
+idea), the one idea that changed since the row above, and where the kernel is. Kernels are loaded when first used.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    op: str
+    backend: str
+    name: str
+    idea: str
+    kernel: str  # "module:function"
+    ships: bool = False  # users get it, where `needs` holds; of several, the last one in the table
+    needs: str = ""  # a name in `fastml._dispatch.NEEDS`; empty: serves every problem
+
+
+R = Rung
+RUNGS: tuple[Rung, ...] = (
+    # op             backend   rung          the one idea that changed                                     kernel
+    R("moments",     "numpy",  "loops",      "the definition: a mean, then squared deviations",            "fastml._ref.moments:loops"),
+    R("moments",     "numpy",  "two_pass",   "whole columns at once, NaN masked out",                      "fastml._ref.moments:two_pass", ships=True),
+    R("moments",     "numba",  "loops",      "the same loops, compiled",                                   "fastml._jit.moments:loops"),
+    R("moments",     "numba",  "blocks",     "one pass of shifted sums in the order of memory, threads",   "fastml._jit.moments:blocks", ships=True),
+    R("moments",     "cython", "loops",      "the same loops, ahead of time",                              "fastml._core.moments:loops"),
+    R("moments",     "cython", "blocks",     "shifted sums of blocks in cache, vectors, merged in order",  "fastml._core.moments:blocks", ships=True),
+    R("standardize", "numpy",  "loops",      "the definition: subtract, divide, one value at a time",      "fastml._ref.standardize:loops"),
+    R("standardize", "numpy",  "broadcast",  "whole arrays: one expression, two float64 temporaries",      "fastml._ref.standardize:broadcast", ships=True),
+    R("standardize", "numba",  "loops",      "the same loops, compiled, in the order of memory",           "fastml._jit.standardize:loops", ships=True),
+    R("standardize", "cython", "loops",      "the same loops, feature by feature: a stride per value",     "fastml._core.standardize:loops"),
+    R("standardize", "cython", "rows",       "in the order of memory, vectors, threads",                   "fastml._core.standardize:rows", ships=True),
+    R("conv2d",      "numpy",  "loops",      "the definition: seven loops",                                "fastml._ref.conv2d:loops"),
+    R("conv2d",      "numpy",  "im2col",     "all patches copied out, one matrix product by BLAS",         "fastml._ref.conv2d:im2col", ships=True),
+    R("conv2d",      "numba",  "loops",      "the seven loops, compiled",                                  "fastml._jit.conv2d:loops"),
+    R("conv2d",      "numba",  "rows",       "one weight times a row of pixels: vectors, four outputs",    "fastml._jit.conv2d:rows", ships=True),
+    R("conv2d",      "cython", "loops",      "the seven loops, ahead of time",                             "fastml._core.conv2d:loops"),
+    R("conv2d",      "cython", "im2col",     "patches packed in strips in cache, 6 x 2 vectors of outputs in registers", "fastml._core.conv2d:im2col", ships=True),
+    R("conv2d",      "cython", "rows",       "no matrix to speak of: one weight times a row of pixels",    "fastml._core.conv2d:rows", ships=True, needs="few outputs a group"),
+    R("max_pool2d",  "numpy",  "loops",      "the definition: every tap of every window",                  "fastml._ref.max_pool2d:loops"),
+    R("max_pool2d",  "numpy",  "windows",    "sliding_window_view, one reduction",                         "fastml._ref.max_pool2d:windows", ships=True),
+    R("max_pool2d",  "numba",  "loops",      "the same loops, compiled, threads",                          "fastml._jit.max_pool2d:loops", ships=True),
+    R("max_pool2d",  "cython", "loops",      "the same loops, ahead of time",                              "fastml._core.max_pool2d:loops"),
+    R("max_pool2d",  "cython", "rows",       "maximum of whole rows, then across: k + k instead of k * k", "fastml._core.max_pool2d:rows", ships=True),
+    R("avg_pool2d",  "numpy",  "loops",      "the definition: every tap of every window",                  "fastml._ref.avg_pool2d:loops"),
+    R("avg_pool2d",  "numpy",  "windows",    "sliding_window_view, one reduction",                         "fastml._ref.avg_pool2d:windows", ships=True),
+    R("avg_pool2d",  "numba",  "loops",      "the same loops, compiled, threads",                          "fastml._jit.avg_pool2d:loops", ships=True),
+    R("avg_pool2d",  "cython", "loops",      "the same loops, ahead of time",                              "fastml._core.avg_pool2d:loops"),
+    R("avg_pool2d",  "cython", "rows_first", "sums of whole rows, then across: k + k instead of k * k",    "fastml._core.avg_pool2d:rows_first", ships=True),
+    R("batch_norm",  "numpy",  "loops",      "the definition, value by value",                             "fastml._ref.batch_norm:loops"),
+    R("batch_norm",  "numpy",  "passes",     "whole arrays: a pass for each step of the formula",          "fastml._ref.batch_norm:passes", ships=True),
+    R("batch_norm",  "numba",  "loops",      "the same loops, compiled, a channel a thread",               "fastml._jit.batch_norm:loops", ships=True),
+    R("batch_norm",  "cython", "loops",      "the same loops, ahead of time",                              "fastml._core.batch_norm:loops"),
+    R("batch_norm",  "cython", "channels",   "one stable pass in vectors, output while the channel is in cache", "fastml._core.batch_norm:channels", ships=True),
+    R("pca",         "numpy",  "loops",      "the definition: mean, then products of centred columns",     "fastml._ref.pca:loops"),
+    R("pca",         "numpy",  "centred",    "a centred copy, one matrix product by BLAS",                 "fastml._ref.pca:centred", ships=True),
+    R("pca",         "numba",  "loops",      "the same loops, compiled, in the order of memory, threads",  "fastml._jit.pca:loops", ships=True),
+    R("pca",         "cython", "loops",      "the same loops, ahead of time, column against column",       "fastml._core.pca:loops"),
+    R("pca",         "cython", "blocks",     "one pass, shifted and packed blocks, half of the products in registers", "fastml._core.pca:blocks", ships=True),
+)  # fmt: skip
+
+OPS: tuple[str, ...] = tuple(dict.fromkeys(rung.op for rung in RUNGS))
+BACKENDS: tuple[str, ...] = ("cython", "numba", "numpy")

@@ -1,0 +1,103 @@
+"""The one thread policy.
+
+From the strongest: the argument `n_threads`; `set_num_threads`; FASTML_NUM_THREADS; and else the least of what OpenMP
+would use (OMP_NUM_THREADS, processor affinity) and the cgroup's quota. All but the argument obey limits set by
+threadpoolctl and give small inputs one thread. After a fork the child has one thread: the OpenMP runtime does not
+survive a fork.
+"""
+
+import math
+import operator
+import os
+from functools import cache
+from pathlib import Path
+
+from fastml._core.baseline import _system
+
+MOST_THREADS = 1024  # a typing mistake should not start a million threads
+SMALL_WORK = 100_000  # values or multiplications, about 30 us of work; waking the threads takes 5 to 10 us
+
+_chosen: int | None = None
+_forked = False
+_openmp_at_import = _system.openmp_max_threads()  # what threadpoolctl lowers, when it does
+
+
+def _after_fork() -> None:
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _positive(value: object, name: str) -> int:
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {type(value).__name__}") from None
+    if not 1 <= number <= MOST_THREADS:
+        raise ValueError(f"{name} must be from 1 to {MOST_THREADS}, got {number}")
+    return number
+
+
+@cache
+def _cgroup_quota() -> float:
+    """Processors this control group may use, as a number that may be infinite (Linux, version 2 of cgroups)."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return math.inf if quota == "max" else max(1, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError):
+        return math.inf
+
+
+@cache
+def _environment() -> int | None:
+    text = os.environ.get("FASTML_NUM_THREADS")
+    if not text:
+        return None
+    try:
+        return _positive(int(text), "FASTML_NUM_THREADS")
+    except ValueError:
+        raise ValueError(f"FASTML_NUM_THREADS must be from 1 to {MOST_THREADS}, got {text!r}") from None
+
+
+def set_num_threads(n_threads: int | None) -> None:
+    """Set how many threads fastml uses when a call does not say; None returns to the default.
+
+    Raises TypeError for anything but an integer and ValueError outside 1 to 1024.
+
+    >>> import fastml
+    >>> fastml.set_num_threads(1)
+    >>> fastml.get_num_threads()
+    1
+    >>> fastml.set_num_threads(None)
+    """
+    global _chosen
+    _chosen = None if n_threads is None else _positive(n_threads, "n_threads")
+
+
+def get_num_threads() -> int:
+    """How many threads a call on a large input would use now.
+
+    >>> import fastml
+    >>> fastml.get_num_threads() >= 1
+    True
+    """
+    if _forked or not _system.has_openmp():
+        return 1
+    openmp = _system.openmp_max_threads()
+    chosen = _chosen or _environment()
+    if chosen is None:
+        return int(min(openmp, _cgroup_quota()))
+    return min(chosen, openmp) if openmp < _openmp_at_import else chosen
+
+
+def count(n_threads: int | None, work: float) -> int:
+    """Threads for one call: the argument if given, else one for little `work` (values or multiplications), else all."""
+    if n_threads is not None:
+        asked = _positive(n_threads, "n_threads")
+        return 1 if _forked else asked
+    return 1 if work < SMALL_WORK else get_num_threads()

@@ -1,0 +1,1 @@
+"""The operations: signature and docstring, then validate, choose, call, return."""

@@ -1,0 +1,73 @@
+"""Batch normalization."""
+
+from typing import Any
+
+from numpy.typing import ArrayLike, NDArray
+
+from fastml import _dispatch, _threads, _validate
+
+
+def batch_norm(
+    x: ArrayLike,
+    running_mean: Any = None,
+    running_var: Any = None,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    *,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    activation: str | None = None,
+    residual: ArrayLike | None = None,
+    return_stats: bool = False,
+    out: NDArray[Any] | None = None,
+    n_threads: int | None = None,
+    backend: str | None = None,
+) -> Any:
+    """`(x - mean) / sqrt(var + eps) * weight + bias`, per channel.
+
+    Parameters
+    ----------
+    x: (n, channels) or (n, channels, h, w); float32 or float64, any layout.
+    running_mean, running_var: (channels,). They normalise unless training; when training they are optional, and arrays
+        that are given **are updated in place**: `running = (1 - momentum) * running + momentum * batch`.
+    weight, bias: (channels,); 1 and 0 when None.
+    training: normalise with the statistics of this batch: the mean, and the biased variance. The unbiased variance is
+        what goes to running_var, as in PyTorch.
+    momentum: the share of the new batch, from 0 to 1.
+    eps: added to the variance; not negative.
+    activation: None or "relu", applied last.
+    residual: like x, added before the activation.
+    return_stats: also return the mean and biased variance that were used, float64.
+    out: C-contiguous, like x; may be x or residual itself.
+
+    Returns an array like x, or (array, mean, variance).
+
+    Raises TypeError for dtypes and ValueError for shapes, numbers out of range, or a batch of one value when training.
+
+    Statistics are float64 by one stable pass, and the mean is subtracted before rounding: float32 stays right at
+    |mean| / std = 1e6. NaN in a channel makes the whole channel NaN when training. Cost: x is read twice when training
+    (the second time from cache where a channel fits), once otherwise, and written once.
+    PyTorch: `torch.nn.functional.batch_norm`. S. Ioffe, C. Szegedy (2015), arXiv:1502.03167.
+
+    >>> import numpy as np, fastml
+    >>> mean, var = np.zeros(1), np.ones(1)
+    >>> fastml.batch_norm(np.array([[1.0], [3.0]]), mean, var, training=True, eps=0.0)
+    array([[-1.],
+           [ 1.]])
+    >>> mean, var
+    (array([0.2]), array([1.1]))
+    """
+    problem, result = _validate.batch_norm(
+        x, running_mean, running_var, weight, bias, training=training, momentum=momentum, eps=eps,
+        activation=activation, residual=residual, return_stats=return_stats, out=out,
+    )  # fmt: skip
+    kernel = _dispatch.kernel("batch_norm", problem, backend)
+    threads = _threads.count(n_threads, problem.work)
+    if result.size:
+        kernel(*problem, threads)
+    if training and running_mean is not None:
+        n = problem.x.size // problem.x.shape[1]
+        running_mean += momentum * (problem.mean - running_mean)
+        running_var += momentum * (problem.variance * (n / (n - 1)) - running_var)
+    return (result, problem.mean, problem.variance) if return_stats else result

@@ -1,0 +1,89 @@
+"""What would run, and what it runs on."""
+
+import importlib.metadata
+import platform
+from typing import Any
+
+import numpy as np
+
+from fastml import _cpu, _dispatch, _threads, _validate
+from fastml._core.baseline import _system
+from fastml._registry import BACKENDS, OPS
+
+
+def explain(
+    op: str, *args: Any, n_threads: int | None = None, backend: str | None = None, **kwargs: Any
+) -> str:
+    """Say which kernel `fastml.<op>(*args, **kwargs)` would run, and why, without running it.
+
+    Raises what the call itself would raise for wrong arguments, and ValueError for an unknown operation.
+
+    >>> import numpy as np, fastml
+    >>> x, weight = np.zeros((1, 8, 9, 9)), np.zeros((6, 8, 3, 3))
+    >>> print(fastml.explain("conv2d", x, weight, n_threads=1, backend="cython"))  # doctest: +ELLIPSIS
+    conv2d: cython, rung 'im2col' (fastml._core...conv2d:im2col)
+      idea: patches packed in strips in cache, 6 x 2 vectors of outputs in registers
+      why: ships for cython
+      problem: x float64 (1, 8, 9, 9), weight float64 (6, 8, 3, 3), ..., out float64 (1, 6, 7, 7)
+      threads: 1
+    """
+    if op not in OPS:
+        raise ValueError(f"op must be one of {', '.join(OPS)}; got {op!r}")
+    problem = getattr(_validate, op)(*args, **kwargs)[0]
+    forced = kwargs.get("algorithm", "auto")
+    rung = _dispatch.choose(op, problem, backend, forced)
+    why = f"ships for {rung.backend}" if forced == "auto" else f"forced by algorithm={forced!r}"
+    if forced == "auto" and rung.needs:
+        why += f" where the problem has {rung.needs}"
+    return "\n".join(
+        (
+            f"{op}: {rung.backend}, rung {rung.name!r} ({_dispatch.location(rung)})",
+            f"  idea: {rung.idea}",
+            f"  why: {why}",
+            f"  problem: {_describe(problem)}",
+            f"  threads: {_threads.count(n_threads, problem.work)}",
+        )
+    )
+
+
+def _describe(problem: Any) -> str:
+    parts = []
+    for name, value in zip(problem._fields, problem, strict=True):
+        if not isinstance(value, np.ndarray):
+            parts.append(f"{name} {value}")
+        elif value.size:
+            parts.append(f"{name} {value.dtype} {value.shape}")
+    return ", ".join(parts)
+
+
+def configuration() -> dict[str, Any]:
+    """What fastml found: version, processor, instruction set, threads, backends and the versions they come from."""
+    versions = {"python": platform.python_version()}
+    for name in ("numpy", "scipy", "scikit-learn", "numba", "threadpoolctl"):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {
+        "fastml": importlib.metadata.version("fastml-kernels"),
+        "processor": f"{platform.machine()}, x86-64-v3 {'yes' if _system.has_v3() else 'no'}",
+        "isa": _cpu.isa(),
+        "openmp": "yes" if _system.has_openmp() else "no: built without it, kernels run on one thread",
+        "threads": _threads.get_num_threads(),
+        "backend": _dispatch.current_backend(),
+        "backends": [name for name in BACKENDS if name != "numba" or versions["numba"] != "not installed"],
+        "versions": versions,
+    }
+
+
+def show_config() -> None:
+    """Print what fastml found on this machine; `fastml.configuration()` gives it as a dictionary.
+
+    >>> import fastml
+    >>> fastml.show_config()  # doctest: +ELLIPSIS
+    fastml: ...
+    processor: ...
+    """
+    for key, value in configuration().items():
+        text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        print(f"{key}: {', '.join(text) if isinstance(text, list) else text}")
