@@ -61,7 +61,8 @@ def extensions() -> list[Extension]:
             )
             for source in sorted(CORE.glob("*.pyx"))
         ]
-        built += cythonize(modules, build_dir=f"{BUILD}/{level}", compiler_directives=DIRECTIVES, include_path=["src"], nthreads=os.cpu_count())
+        built += cythonize(modules, build_dir=f"{BUILD}/{level}", compiler_directives=DIRECTIVES, include_path=["src"],
+                           nthreads=os.cpu_count())  # fmt: skip
     return built
 
 

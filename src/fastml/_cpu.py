@@ -22,5 +22,5 @@ def isa() -> str:
     if not forced:
         return usable[-1]
     if forced not in usable:
-        raise ValueError(f"FASTML_ISA is {forced!r}, which this processor or this build does not have; use one of {usable}")
+        raise ValueError(f"FASTML_ISA is {forced!r}, which this processor or build does not have; use one of {usable}")
     return forced

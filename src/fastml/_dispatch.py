@@ -11,7 +11,7 @@ from typing import Any
 from fastml import _cpu
 from fastml._registry import BACKENDS, RUNGS, Rung
 
-# What a rung may ask of a problem: pure functions of one image's shape and the weights', never of batch, threads or time.
+# What a rung may ask of a problem: pure functions of one image's shape and the weights', not of batch, threads or time.
 NEEDS: dict[str, Callable[[Any], bool]] = {
     # The register tile works on 6 output channels at a time; with fewer than 4 of them most of it would be idle.
     "few outputs a group": lambda problem: problem.weight.shape[0] // problem.groups < 4,

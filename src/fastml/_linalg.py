@@ -46,7 +46,7 @@ def fix_signs(components: Array) -> Array:
 
 
 def project(x: Array, mean: Array, components: Array) -> Array:
-    """(x - mean) @ components.T, the mean subtracted in float64 from blocks of rows: no centred copy, no cancellation."""
+    """(x - mean) @ components.T, in blocks of rows: no centred copy, and no cancellation."""
     result = np.empty((x.shape[0], components.shape[0]), x.dtype)
     basis = np.ascontiguousarray(components.T, dtype=x.dtype)
     step = max(PROJECT_BYTES // (8 * max(x.shape[1], 1)), 64)

@@ -1,1 +1,1 @@
-"""Cython kernels, compiled once per instruction-set level into `fastml._core.<level>`; `fastml._cpu` picks the level."""
+"""Cython kernels, compiled into `fastml._core.<level>` once per instruction-set level; `fastml._cpu` picks."""

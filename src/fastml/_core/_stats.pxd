@@ -1,10 +1,10 @@
 # Stable statistics of blocks, shared by moments and batch_norm.
 #
-# A block is small enough for the first-level cache. Within it, sums are taken of x - shift, where shift is a value of the
-# block itself: then sum((x - shift)^2) is at most about (block length) times the sum of squared deviations, and its
-# subtraction loses at most 8 of float64's 53 bits, whatever the offset of the data. Blocks are merged by Chan's formula.
+# Within a block, sums are taken of x - shift, where shift is a value of the block itself: then sum((x - shift)^2) is at
+# most (block length) times the sum of squared deviations, and the correction by sum(x - shift)^2 / n loses at most 8 to
+# 10 of float64's 53 bits, whatever the offset of the data. Blocks are merged by Chan's formula.
 #
-# T. F. Chan, G. H. Golub, R. J. LeVeque (1983), Algorithms for computing the sample variance. The American Statistician 37.
+# T. F. Chan, G. H. Golub, R. J. LeVeque (1983), Algorithms for computing the sample variance, Amer. Statistician.
 from libc.math cimport NAN, isfinite
 
 from fastml._core._simd cimport shifted_sums
@@ -13,7 +13,7 @@ from fastml._core._types cimport floating
 cdef enum:
     BLOCK = 256  # rows of a column block
     ROW_BLOCK = 1024  # values of a block of contiguous ones
-    PANEL = 64  # columns of a column block; 256 rows of 64 float32 are 64 KiB, read once while three rows of sums stay in L1
+    PANEL = 64  # columns of a column block: their shifts and sums are 1.5 KiB and stay in the first-level cache
 
 
 cdef struct Stats:

@@ -1,4 +1,4 @@
-"""Batch normalization: (x - mean) / sqrt(variance + eps) * weight + bias. The specification is `fastml._ref.batch_norm`."""
+"""(x - mean) / sqrt(variance + eps) * weight + bias. The specification is `fastml._ref.batch_norm`."""
 from cython.parallel cimport prange
 from libc.math cimport NAN, sqrt
 

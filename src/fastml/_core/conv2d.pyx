@@ -161,7 +161,7 @@ def im2col(
     floating[:, :, :, ::1] out,  # OUT (n, o, out_h, out_w)
     Py_ssize_t n_threads,
 ):
-    """Patches packed in strips that stay in the first-level cache, 6 output channels x 2 vectors of pixels in registers.
+    """Patches packed in strips that stay in the first-level cache, 6 outputs x 2 vectors of pixels in registers.
 
     A matrix product of (o, taps) weights with (taps, pixels) patches, of which only DEPTH x 16 values exist at a time:
     a tap is loaded once for 6 multiplications, and the 9-fold copy of the input that im2col is known for never reaches
@@ -251,7 +251,7 @@ cdef void _pack_strip(
     Geometry* g, const floating* x, Py_ssize_t first_tap, Py_ssize_t depth, Py_ssize_t first_pixel, Py_ssize_t width,
     Py_ssize_t columns, floating* strip
 ) noexcept nogil:
-    """The patches of `width` pixels, as (depth, columns): pixels that lie in one row of the output are read together."""
+    """The patches of `width` pixels, as (depth, columns): pixels in the same row of the output are read together."""
     cdef Py_ssize_t done = 0, length
     if width < columns:
         memset(strip, 0, depth * columns * sizeof(floating))
@@ -267,9 +267,9 @@ cdef void _pack_run(
     Py_ssize_t length, Py_ssize_t columns, floating* strip
 ) noexcept nogil:
     cdef Py_ssize_t c = first_tap // (g.kernel_h * g.kernel_w), ky = first_tap // g.kernel_w % g.kernel_h
-    cdef Py_ssize_t kx = first_tap % g.kernel_w, k, t, y, start
+    cdef Py_ssize_t kx = first_tap % g.kernel_w, _k, t, y, start
     cdef const floating* row
-    for k in range(depth):
+    for _k in range(depth):
         y = i * g.stride_h - g.pad_top + ky * g.dilation_h
         start = j * g.stride_w - g.pad_left + kx * g.dilation_w
         if not 0 <= y < g.h:

@@ -27,11 +27,11 @@ def loops(
     Py_ssize_t n_threads,
 ):
     """The definition, compiled: every tap of every window, bounds checked at each."""
-    cdef Py_ssize_t p, i, rows = out.shape[1]
-    for p in prange(out.shape[0] * rows, nogil=True, num_threads=n_threads, schedule="static"):
+    cdef Py_ssize_t task, n_rows = out.shape[1]
+    for task in prange(out.shape[0] * n_rows, nogil=True, num_threads=n_threads, schedule="static"):
         _windows_of_row(
             x, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, out, indices,
-            p // rows, p % rows,
+            task // n_rows, task % n_rows,
         )
 
 

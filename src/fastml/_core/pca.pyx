@@ -20,7 +20,7 @@ def loops(
     Py_ssize_t n_threads,
 ):
     """The definition, compiled: the mean of each column, then one product of two centred columns after another."""
-    cdef Py_ssize_t j, n = x.shape[0], columns = x.shape[1]
+    cdef Py_ssize_t j, columns = x.shape[1]
     with nogil:
         for j in prange(columns, num_threads=n_threads, schedule="static"):
             mean[j] = _column_mean(x, j)
@@ -56,9 +56,9 @@ def blocks(
 ):
     """One pass over blocks of rows: shift, pack, and multiply the upper half in register tiles of 6 x 2 vectors.
 
-    With s the mean of the first rows and d = x - s, the scatter matrix is D'D - n e e' where e is the mean of d. As e is
-    small beside the spread of the data, that subtraction loses nothing, which X'X - n m m' does. A column of ones beside
-    D gives the sum of d for free. Symmetry halves the work of a full product.
+    With s the mean of the first rows and d = x - s, the scatter matrix is D'D - n e e' where e is the mean of d. As e
+    is small beside the spread of the data, that subtraction loses nothing, which X'X - n m m' does. A column of ones
+    beside D gives the sum of d for free. Symmetry halves the work of a full product.
     """
     cdef Py_ssize_t n = x.shape[0], columns = x.shape[1], lanes = _tile_columns(&x[0, 0])
     cdef Py_ssize_t panels_a = columns // TILE_ROWS + 1, panels_b = columns // lanes + 1  # with the column of ones
@@ -82,7 +82,7 @@ def blocks(
                 for panel in prange(panels_a + panels_b, num_threads=n_threads, schedule="static"):
                     _pack(x, start, min(DEPTH, n - start), &shift[0], &a[0, 0], &b[0, 0], panels_a, panel)
                 for panel in prange(panels_a, num_threads=n_threads, schedule="static", chunksize=1):
-                    _tiles(min(DEPTH, n - start), &a[0, 0], &b[0, 0], &sums[0, 0, 0], panel, panels_b, columns, &x[0, 0])
+                    _tiles(min(DEPTH, n - start), &a[0, 0], &b[0, 0], &sums[0, 0, 0], panel, panels_b)
                 start += DEPTH
         _finish(sums, n, &shift[0], mean, scatter)
 
@@ -100,7 +100,7 @@ cdef void _chunk(
         for panel in range(panels_a + panels_b):
             _pack(x, start, min(DEPTH, last - start), shift, a, b, panels_a, panel)
         for panel in range(panels_a):
-            _tiles(min(DEPTH, last - start), a, b, sums, panel, panels_b, x.shape[1], shift)
+            _tiles(min(DEPTH, last - start), a, b, sums, panel, panels_b)
         start += DEPTH
 
 
@@ -135,11 +135,10 @@ cdef inline void _pack_columns(
 
 
 cdef void _tiles(
-    Py_ssize_t depth, const floating* a, const floating* b, double* sums, Py_ssize_t panel, Py_ssize_t panels_b,
-    Py_ssize_t columns, const floating* kind
+    Py_ssize_t depth, const floating* a, const floating* b, double* sums, Py_ssize_t panel, Py_ssize_t panels_b
 ) noexcept nogil:
     """Add one row of tiles, from the diagonal on, to the sums."""
-    cdef Py_ssize_t lanes = _tile_columns(kind), width = panels_b * lanes, right, i, j
+    cdef Py_ssize_t lanes = _tile_columns(a), width = panels_b * lanes, right, i, j
     cdef floating tile[TILE_SIZE]
     cdef double* row
     for right in range(panel * TILE_ROWS // lanes, panels_b):

@@ -33,11 +33,11 @@ def windows(
     """A view of every window, and one reduction over it; the padding is -inf, which loses to everything."""
     planes, h, w = x.shape
     out_h, out_w = out.shape[1:]
-    view = _windows(x, -np.inf, out_h, out_w, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w)
+    geometry = out_h, out_w, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w
+    view = _windows(x, -np.inf, *geometry)
     out[...] = view.max(axis=(3, 4))  # NumPy's maximum lets NaN through, too
     if indices.size:
-        position = np.arange(h * w).reshape(1, h, w)
-        where = _windows(position, -1, out_h, out_w, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w)
+        where = _windows(np.arange(h * w).reshape(1, h, w), -1, *geometry)
         taps, where = view.reshape(planes, out_h, out_w, -1), where.reshape(out_h, out_w, -1)
         hit = ((taps == out[..., np.newaxis]) | np.isnan(taps)) & (where >= 0)  # -inf in the image, not in the padding
         first = hit.argmax(axis=-1)

@@ -24,7 +24,7 @@ def size_fits(shape: tuple[int, ...], itemsize: int, name: str) -> None:
     """Refuse what this machine cannot hold, before anything is allocated."""
     needed = math.prod(shape) * itemsize
     if needed > physical_memory():
-        raise ValueError(f"{name} of shape {shape} takes {needed} bytes, more than this machine has ({physical_memory()})")
+        raise ValueError(f"{name} of shape {shape} takes {needed} bytes, this machine has {physical_memory()}")
 
 
 def real(value: Any, name: str, *, integers: bool = False) -> Array:

@@ -29,7 +29,7 @@ class Conv2d(NamedTuple):
 
     @property
     def work(self) -> float:
-        return float(self.out.size) * self.weight[0].size
+        return float(self.out.size) * float(self.weight[0].size)
 
 
 class MaxPool2d(NamedTuple):
@@ -119,7 +119,8 @@ def conv2d(
         raise ValueError(f"groups must divide the {outputs} outputs of weight, got {groups}")
     size = (batch.shape[2], batch.shape[3])
     vertical, horizontal = windows.axes(size, kernels.shape[2:], stride, padding, dilation, kernel_name="weight")
-    windows.check_padding(vertical), windows.check_padding(horizontal)
+    windows.check_padding(vertical)
+    windows.check_padding(horizontal)
     relu = _activation(activation)
     if not isinstance(algorithm, str):
         raise TypeError(f"algorithm must be a string, got {type(algorithm).__name__}")
@@ -211,7 +212,8 @@ def batch_norm(
     elif running_mean is None:
         raise ValueError("running_mean and running_var must be given unless training")
     else:
-        mean, variance = vector64(running_mean, "running_mean", channels), vector64(running_var, "running_var", channels)
+        mean = vector64(running_mean, "running_mean", channels)
+        variance = vector64(running_var, "running_var", channels)
     flat = (array.shape[0], channels, array[0, 0].size if array.shape[0] else 1)
     added = np.empty((0, 0, 0), array.dtype.newbyteorder("="))
     inputs = {"x": array}

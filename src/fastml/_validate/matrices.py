@@ -11,7 +11,7 @@ from fastml._validate.numbers import choice, flag, integer, number
 class Moments(NamedTuple):
     x: Array
     axis: int
-    count: Array
+    count: Array  # type: ignore[assignment]  # tuple.count is not needed
     mean: Array
     m2: Array
 
@@ -39,7 +39,7 @@ class Pca(NamedTuple):
 
     @property
     def work(self) -> float:
-        return float(self.x.size) * self.x.shape[1] / 2
+        return float(self.x.size) * float(self.x.shape[1]) / 2
 
 
 def _matrix(X: Any) -> Array:
@@ -75,7 +75,8 @@ def standardize(
 ) -> tuple[Standardize, Array]:
     """The problem, with mean and scale filled in where they are given, and the array to return."""
     array, axis = _matrix(X), _axis(axis)
-    flag(with_mean, "with_mean"), flag(with_std, "with_std"), flag(return_stats, "return_stats")
+    for name, value in (("with_mean", with_mean), ("with_std", with_std), ("return_stats", return_stats)):
+        flag(value, name)
     number(ddof, "ddof", 0)
     features = array.shape[1 - axis]
     mean64 = vector64(mean if with_mean else None, "mean", features, 0.0)

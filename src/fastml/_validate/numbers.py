@@ -34,15 +34,16 @@ def pair(value: Any, name: str, least: int) -> tuple[int, int]:
 
 
 def is_sequence(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes) or getattr(value, "ndim", 0) == 1
+    return (isinstance(value, Sequence) and not isinstance(value, str | bytes)) or getattr(value, "ndim", 0) == 1
 
 
 def number(value: Any, name: str, least: float, most: float = math.inf) -> float:
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    if not (least <= value <= most and math.isfinite(value)):
+    clean = float(value)
+    if not (least <= clean <= most and math.isfinite(clean)):
         raise ValueError(f"{name} must be a finite number from {least} to {most}, got {value}")
-    return float(value)
+    return clean
 
 
 def flag(value: Any, name: str) -> bool:

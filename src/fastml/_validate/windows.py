@@ -32,11 +32,12 @@ def axes(
     ceil_mode: bool = False, kernel_name: str = "kernel_size",
 ) -> tuple[Axis, Axis]:
     """Both axes, from the arguments as the user gave them."""
-    kernel = pair(kernel, kernel_name, 1)
-    stride = kernel if stride is None else pair(stride, "stride", 1)
-    dilation = pair(dilation, "dilation", 1)
-    bare = [Axis(size[i], kernel[i], stride[i], dilation[i], 0, 0) for i in (0, 1)]
-    padded = [axis._replace(before=b, after=a) for axis, (b, a) in zip(bare, _sides(padding, bare, pooling), strict=True)]
+    kernels = pair(kernel, kernel_name, 1)
+    strides = kernels if stride is None else pair(stride, "stride", 1)
+    dilations = pair(dilation, "dilation", 1)
+    bare = [Axis(size[i], kernels[i], strides[i], dilations[i], 0, 0) for i in (0, 1)]
+    sides = _sides(padding, bare, pooling)
+    padded = [axis._replace(before=side[0], after=side[1]) for axis, side in zip(bare, sides, strict=True)]
     vertical, horizontal = (_count(axis, ceil_mode, kernel_name) for axis in padded)
     return vertical, horizontal
 
@@ -48,20 +49,18 @@ def _sides(padding: Any, bare: list[Axis], pooling: bool) -> list[tuple[int, int
             raise ValueError(f"padding must be numbers, 'valid', 'same' or 'same_lower', got {padding!r}")
         return [(0, 0) if padding == "valid" else _same(axis, lower=padding == "same_lower") for axis in bare]
     if is_sequence(padding) and len(padding) == 2 and any(is_sequence(side) for side in padding):
-        sides = [pair(side, f"padding[{i}]", 0) if is_sequence(side) else _not_mixed() for i, side in enumerate(padding)]
+        if not all(is_sequence(side) for side in padding):
+            raise ValueError("padding must be an integer, (vertical, horizontal) or ((top, bottom), (left, right))")
+        sides = [pair(side, f"padding[{i}]", 0) for i, side in enumerate(padding)]
         for axis, side in zip(bare, sides, strict=True):
             if pooling and max(side) >= axis.span:
-                raise ValueError(f"padding must be less than the dilated kernel ({axis.span}) on every side, got {padding}")
+                raise ValueError(f"padding must be less than the dilated kernel ({axis.span}) on a side, got {padding}")
         return sides
     both = pair(padding, "padding", 0)
-    for axis, side in zip(bare, both, strict=True):
-        if pooling and side > axis.span // 2:
+    for axis, amount in zip(bare, both, strict=True):
+        if pooling and amount > axis.span // 2:
             raise ValueError(f"padding must be at most half of the dilated kernel ({axis.span}), got {padding}")
-    return [(side, side) for side in both]
-
-
-def _not_mixed() -> tuple[int, int]:
-    raise ValueError("padding must be an integer, (vertical, horizontal) or ((top, bottom), (left, right))")
+    return [(amount, amount) for amount in both]
 
 
 def _same(axis: Axis, *, lower: bool) -> tuple[int, int]:
@@ -76,7 +75,8 @@ def _count(axis: Axis, ceil_mode: bool, kernel_name: str) -> Axis:
     out = room // axis.stride + 1
     if ceil_mode:
         out = -(-room // axis.stride) + 1
-        if (out - 1) * axis.stride >= axis.size + axis.before:  # the last window must start inside, or in the padding before
+        # the last window must start inside, or in the padding before
+        if (out - 1) * axis.stride >= axis.size + axis.before:
             out -= 1
     if out < 1:
         raise ValueError(

@@ -23,7 +23,7 @@ def conv2d(
     n_threads: int | None = None,
     backend: str | None = None,
 ) -> NDArray[Any]:
-    """`out[n, o, i, j] = bias[o] + sum over c, ky, kx of weight[o, c, ky, kx] * x[n, c, i*s + ky*d - p, j*s + kx*d - p]`.
+    """`out[n, o, i, j] = bias[o] + sum(weight[o, c, ky, kx] * x[n, c, i*s + ky*d - p, j*s + kx*d - p])` over c, ky, kx.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ def conv2d(
 
     Exactly as if the image were padded with zeros: an infinite weight over padding gives NaN. Sums are in x's dtype, in
     an order that depends on the shapes alone: the result for an image does not depend on the batch it comes in, nor on
-    the number of threads. Cost: 2 * weight.size / outputs flops a value of the result; scratch is the packed weights and
-    at most 36 KB a thread. PyTorch: `torch.nn.functional.conv2d`.
+    the number of threads. Cost: 2 * weight.size / outputs flops a value of the result; scratch is a copy of the weights
+    and one strip or padded row a thread. PyTorch: `torch.nn.functional.conv2d`.
 
     >>> import numpy as np, fastml
     >>> x = np.arange(9.0).reshape(1, 3, 3)

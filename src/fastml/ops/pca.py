@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastml import _dispatch, _linalg, _threads, _validate
+from fastml.ops import moments
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +30,21 @@ class PCAResult:
     def transform(self, X: ArrayLike) -> NDArray[Any]:
         """(X - mean) @ components.T, of X's dtype; with `whiten`, divided by the standard deviations."""
         result = _linalg.project(_validate.rows_of(X, self.mean.size), self.mean, self.components)
-        return (result / self._scale()).astype(result.dtype, copy=False) if self.whiten else result
+        if self.whiten:
+            result /= self._scale()
+        return result
 
     def inverse_transform(self, Z: ArrayLike) -> NDArray[Any]:
         """Back to the original columns: Z @ components + mean."""
         z = _validate.rows_of(Z, self.components.shape[0])
-        return ((z * self._scale() if self.whiten else z) @ self.components + self.mean).astype(z.dtype, copy=False)
+        scaled = z * self._scale() if self.whiten else z
+        result: NDArray[Any] = (scaled @ self.components + self.mean).astype(z.dtype, copy=False)
+        return result
 
     def _scale(self) -> NDArray[Any]:
         """Standard deviations; a direction without variance is not blown up."""
-        return np.maximum(np.sqrt(self.explained_variance), np.finfo(self.components.dtype).eps)
+        scale: NDArray[Any] = np.maximum(np.sqrt(self.explained_variance), np.finfo(self.components.dtype).eps)
+        return scale
 
 
 def pca(
@@ -65,9 +71,9 @@ def pca(
     Raises TypeError for dtypes; ValueError for shapes, NaN or infinity, and n_components out of range.
 
     A scatter matrix holds squares: an eigenvalue below sqrt(eps) of the largest has lost half of its digits. Where a
-    component asked for is that small, "auto" goes on to "full". The mean is subtracted before anything is rounded, so the
-    result is right on uncentred data. Signs: the largest entry of each component is positive. Cost: rows * columns^2
-    flops in one pass over X, and an eigenproblem; "full" takes about 4 times as many, and a centred copy.
+    component asked for is that small, "auto" goes on to "full". The mean is subtracted before anything is rounded, so
+    the result is right on uncentred data. Signs: the largest entry of each component is positive. Cost: rows *
+    columns^2 flops in one pass over X, and an eigenproblem; "full" takes twice as many, and a centred copy.
     scikit-learn: `PCA(n_components).fit(X)`. K. Pearson (1901), Philosophical Magazine 2.
 
     >>> import numpy as np, fastml
@@ -77,33 +83,41 @@ def pca(
     (array([[0.6, 0.8]]), array([62.5]))
     """
     problem, keep = _validate.pca(X, n_components, solver=solver, whiten=whiten)
-    x, threads = problem.x, _threads.count(n_threads, problem.work)
-    rank = min(x.shape)
-    at_most = keep if isinstance(keep, int) else rank
-    used = solver
-    if solver != "full" and (solver == "covariance_eigh" or x.shape[0] >= x.shape[1]):
-        _dispatch.kernel("pca", problem, backend)(*problem, threads)
-        _validate.finite_result(x, problem.scatter)
-        total = float(problem.scatter.trace())
-        squares, components = _linalg.eigh_largest(problem.scatter, at_most)
-        used = "covariance_eigh"
-        if solver == "auto" and squares[-1] < np.sqrt(np.finfo(x.dtype).eps) * squares[0]:
-            used = "full"
-    else:
-        used = "full"
-    if used == "full":
-        _validate.finite_result(x, x)
-        problem.mean[:] = x.mean(axis=0, dtype=np.float64)
-        values, components = _linalg.svd_centred(x, problem.mean)
-        squares = np.square(values, dtype=np.float64)
-        total = float(squares.sum())
-    return _result(problem, squares, components, total, keep, rank, whiten, used)
+    wide = problem.x.shape[0] < problem.x.shape[1]
+    if solver == "covariance_eigh" or (solver == "auto" and not wide):
+        result = _covariance_eigh(problem, keep, whiten, n_threads, backend)
+        variance = result.explained_variance
+        if solver == "covariance_eigh" or variance[-1] >= np.sqrt(np.finfo(variance.dtype).eps) * variance[0]:
+            return result
+    return _full(problem, keep, whiten, n_threads, backend)
+
+
+def _covariance_eigh(
+    problem: Any, keep: int | float | None, whiten: bool, n_threads: int | None, backend: str | None
+) -> PCAResult:
+    kernel = _dispatch.kernel("pca", problem, backend)
+    kernel(*problem, _threads.count(n_threads, problem.work))
+    _validate.finite_result(problem.x, problem.scatter)
+    total = float(problem.scatter.trace())
+    at_most = keep if isinstance(keep, int) else min(problem.x.shape)
+    squares, components = _linalg.eigh_largest(problem.scatter, at_most)
+    return _result(problem, squares, components, total, keep, whiten, "covariance_eigh")
+
+
+def _full(
+    problem: Any, keep: int | float | None, whiten: bool, n_threads: int | None, backend: str | None
+) -> PCAResult:
+    _validate.finite_result(problem.x, problem.x)
+    problem.mean[:] = moments.compute(_validate.moments(problem.x)[0], n_threads, backend).mean
+    values, components = _linalg.svd_centred(problem.x, problem.mean)
+    squares = np.square(values, dtype=np.float64)
+    return _result(problem, squares, components, float(squares.sum()), keep, whiten, "full")
 
 
 def _result(
-    problem: Any, squares: Any, components: Any, total: float, keep: Any, rank: int, whiten: bool, used: str
+    problem: Any, squares: Any, components: Any, total: float, keep: Any, whiten: bool, solver: str
 ) -> PCAResult:
-    n, dtype = problem.x.shape[0], problem.x.dtype
+    n, dtype, rank = problem.x.shape[0], problem.x.dtype, min(problem.x.shape)
     ratio = squares / total if total > 0 else np.zeros_like(squares)
     k = keep or rank
     if isinstance(keep, float):
@@ -118,5 +132,5 @@ def _result(
         noise_variance=noise,
         n_samples=n,
         whiten=whiten,
-        solver=used,
+        solver=solver,
     )

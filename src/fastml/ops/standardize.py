@@ -40,9 +40,9 @@ def standardize(
 
     Raises TypeError for dtypes, ValueError for shapes, a negative std, or an `out` that overlaps X.
 
-    Constant columns give 0, not noise (the rule is in `Moments.std`); the std returned for them is 0. NaN is left out of the
-    statistics and stays where it is. Statistics are float64 and the mean is subtracted before rounding, so that float32
-    output is right at any offset. Cost: X is read twice and written once. NumPy: `(X - X.mean(0)) / X.std(0)`.
+    Constant columns give 0, not noise (the rule is in `Moments.std`); the std returned for them is 0. NaN is left out
+    of the statistics and stays where it is. Statistics are float64 and the mean is subtracted before rounding, so that
+    float32 output is right at any offset. Cost: X is read twice and written once. NumPy: `(X - X.mean(0)) / X.std(0)`.
 
     >>> import numpy as np, fastml
     >>> fastml.standardize(np.array([[1.0, 7.0], [3.0, 7.0]]))

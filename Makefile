@@ -1,0 +1,47 @@
+# One word each; `make` alone lists them. PYTHON is the interpreter that .venv is made from.
+PYTHON ?= python3
+BIN := .venv/bin
+RESULTS := .bench/latest.json
+
+.PHONY: help build bench test lint report smoke package clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+.venv/ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet "setuptools>=77" "Cython>=3.3"
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[dev]"
+	@touch $@
+
+build: .venv/ready  ## set up .venv if need be, and compile what changed in src/fastml/_core
+	@rm -f src/fastml/_core/*/*.so  # those of a build with other flags would look up to date
+	$(BIN)/python setup.py --quiet build_ext --inplace
+
+bench: build  ## time every kernel against NumPy and what else is installed; ends with the table
+	@mkdir -p .bench
+	$(BIN)/python -m pytest benches --benchmark-only --benchmark-json=$(RESULTS) --benchmark-quiet -q -p no:warnings
+	@$(BIN)/python -m benches.report $(RESULTS)
+
+test: build  ## run all tests, and each bench once as a test
+	$(BIN)/python -m pytest -q
+
+lint: .venv/ready  ## style, types
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint src/fastml/_core
+
+smoke: build  ## time the small benches only: does the harness work?
+	$(BIN)/python -m pytest benches --benchmark-only --benchmark-max-time=0.01 -q -k "wine or digits or breast or photograph-"
+
+report: $(RESULTS)  ## write the table of the last `make bench` into the README
+	$(BIN)/python -m benches.report $(RESULTS) --write README.md
+
+package: .venv/ready  ## build the sdist, and from it the wheel; check what is inside
+	rm -rf dist
+	$(BIN)/python -m build --quiet
+	$(BIN)/python .ci/check_package.py dist
+
+clean:  ## remove everything that was built, and .venv
+	rm -rf .venv build dist .bench src/*.egg-info src/fastml/_core/*/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

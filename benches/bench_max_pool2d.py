@@ -1,0 +1,18 @@
+"""fastml.max_pool2d against NumPy and PyTorch."""
+
+from benches.harness import Contender, cells, run
+
+
+def _torch(case, args, options):
+    import torch
+
+    x = torch.from_numpy(args[0])
+    return lambda: torch.nn.functional.max_pool2d(x, **options)
+
+
+PEERS = (Contender("PyTorch", _torch, "torch"),)
+
+
+@cells("max_pool2d", *PEERS)
+def test_max_pool2d(benchmark, case, dtype, contender):
+    run(benchmark, case, dtype, contender)

@@ -1,0 +1,107 @@
+"""The results table of a benchmark file: printed, or written into the README between its markers.
+
+    python -m benches.report .bench/latest.json [--write README.md]
+"""
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+
+
+def load(path: Path) -> tuple[dict[str, Any], dict[tuple[str, str, str], dict[str, dict[str, Any]]]]:
+    """The file, and for each (op, case, dtype) the rows by contender."""
+    data = json.loads(path.read_text(encoding="utf-8"))
+    groups: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
+    for bench in data["benchmarks"]:
+        info = bench["extra_info"]
+        row = {**info, "seconds": bench["stats"]["median"]}
+        groups.setdefault((info["op"], info["case"], info["dtype"]), {})[info["contender"]] = row
+    return data, groups
+
+
+def ours(rows: dict[str, dict[str, Any]], peer: str) -> str:
+    """Which of fastml's contenders a peer is compared with: scikit-learn's classes with fastml's."""
+    if peer == "scikit-learn":
+        return next(name for name in rows if name in ("fastml StandardScaler", "fastml PCA"))
+    return "fastml cython"
+
+
+def significant(value: float) -> str:
+    """Three significant digits."""
+    digits = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
+    return f"{value:.{digits}f}"
+
+
+def table(groups: dict[tuple[str, str, str], dict[str, dict[str, Any]]]) -> list[str]:
+    peers = [p for p in ("NumPy", "scikit-learn", "PyTorch") if any(p in rows for rows in groups.values())]
+    head = ["operation", "case", "dtype", "fastml ms", "rate", "Numba ms", *(f"{peer} / fastml" for peer in peers)]
+    lines = ["| " + " | ".join(head) + " |", "|---|---|---|" + "--:|" * (len(head) - 3)]
+    for (op, case, dtype), rows in groups.items():
+        own = rows["fastml cython"]
+        gflops = op in ("conv2d", "pca")
+        rate = f"{significant(own['GFLOP/s'])} GFLOP/s" if gflops else f"{significant(own['GB/s'])} GB/s"
+        numba = significant(rows["fastml numba"]["seconds"] * 1e3) if "fastml numba" in rows else ""
+        ratios = [
+            significant(rows[peer]["seconds"] / rows[ours(rows, peer)]["seconds"]) if peer in rows else ""
+            for peer in peers
+        ]
+        cells = [op, case, dtype, significant(own["seconds"] * 1e3), rate, numba, *ratios]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def losses(groups: dict[tuple[str, str, str], dict[str, dict[str, Any]]]) -> list[str]:
+    """Every case in which a peer was faster in this run."""
+    lines = []
+    for (op, case, dtype), rows in groups.items():
+        for peer in ("NumPy", "scikit-learn", "PyTorch"):
+            if peer in rows:
+                mine = ours(rows, peer)
+                ratio = rows[peer]["seconds"] / rows[mine]["seconds"]
+                if ratio < 1:
+                    lines.append(f"* {op}, {case}, {dtype}: {peer} takes {significant(ratio)} of {mine}'s time.")
+    return lines or ["In this run, nowhere."]
+
+
+def render(path: Path) -> str:
+    data, groups = load(path)
+    machine, first = data["machine_info"], data["benchmarks"][0]["extra_info"]
+    cpu = machine.get("cpu", {}).get("brand_raw", machine["machine"])
+    versions = ", ".join(f"{name} {version}" for name, version in machine.get("fastml", {}).items())
+    return "\n".join(
+        [
+            f"{data['datetime'][:10]}, {cpu}, {first['threads']} threads, {first['isa']}; {versions}.",
+            "Medians; a ratio above 1 means that fastml is faster. GB/s and GFLOP/s count what must be moved and",
+            "computed at the least. One run on a shared machine is noisy: `python -m benches.versus` measures pairs.",
+            "",
+            *table(groups),
+            "",
+            "**Where fastml loses**",
+            "",
+            *losses(groups),
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The results table of a benchmark file.")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--write", type=Path, help="a file with the two markers")
+    options = parser.parse_args()
+    text = render(options.file)
+    if not options.write:
+        print(text)
+        return
+    before, _, rest = options.write.read_text(encoding="utf-8").partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise SystemExit(f"{options.write} lacks the markers {BEGIN} and {END}")
+    options.write.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
