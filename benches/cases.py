@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn import datasets
 
+import fastml
 from fastml import _validate
 
 
@@ -47,8 +48,8 @@ class Case:
         args, options = self.arguments(dtype)
         problem = getattr(_validate, self.op)(*args, **options)[0]
         if self.op == "standardize":  # its kernel is given the statistics
-            problem.mean[:] = np.nanmean(problem.x, axis=problem.axis, dtype=np.float64)
-            problem.scale[:] = np.nanstd(problem.x, axis=problem.axis, dtype=np.float64)
+            stats = fastml.moments(problem.x, problem.axis, backend="numpy")
+            problem.mean[:], problem.scale[:] = stats.mean, stats.std()
             problem.scale[problem.scale == 0] = 1
         return problem
 
@@ -167,6 +168,8 @@ SMALL: tuple[Case, ...] = (
             ("257x5", normal(257, 5)),
             ("3x129", normal(3, 129)),
             ("67x65 with NaN", _holes(67, 65)),
+            ("5x7 after NaN, offset", lambda: np.vstack((np.full((2, 7), np.nan), normal(3, 7, offset=1e6)()))),
+            ("7x5 after NaN, offset", lambda: np.hstack((np.full((7, 2), np.nan), normal(7, 3, offset=1e6)()))),
             ("constant", lambda: np.full((13, 4), 14.62)),
         )
     ),
@@ -180,7 +183,7 @@ SMALL: tuple[Case, ...] = (
     Case("conv2d", "1x3x5x5 to 13, residual, relu", normal(1, 3, 5, 5), {"residual": (1, 13, 5, 5), "padding": "same", "activation": "relu"}, (13, 3, 3, 3)),
     Case("conv2d", "1x1x3x40 to 4, k1x5 s3", normal(1, 1, 3, 40), {"stride": 3, "padding": "same"}, (4, 1, 1, 5)),
     *(
-        Case("max_pool2d", name, make, {**options, "return_indices": indices})
+        Case("max_pool2d", name + ", indices" * indices, make, {**options, "return_indices": indices})
         for indices in (False, True)
         for name, make, options in (
             ("1x1x1x1, k1", normal(1, 1, 1, 1), {"kernel_size": 1}),

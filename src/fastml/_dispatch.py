@@ -44,7 +44,7 @@ def set_backend(name: str | None) -> None:
 
 @contextlib.contextmanager
 def backend(name: str) -> Iterator[None]:
-    """Use a backend within a `with` block, in this thread or task only.
+    """Use a backend within a `with` block, in this thread or task only. Raises ValueError for an unknown name.
 
     >>> import numpy as np, fastml
     >>> with fastml.backend("numpy"):
@@ -87,7 +87,10 @@ def choose(op: str, problem: Any, backend: str | None = None, name: str = "auto"
     names = [rung.name for rung in ladder]
     if name not in names:
         raise ValueError(f"algorithm must be 'auto' or one of {', '.join(names)}; got {name!r}")
-    return ladder[names.index(name)]
+    rung = ladder[names.index(name)]
+    if not serves(rung, problem):
+        raise ValueError(f"algorithm {name!r} needs {rung.needs}, which this problem does not have")
+    return rung
 
 
 def location(rung: Rung) -> str:

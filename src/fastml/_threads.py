@@ -86,10 +86,10 @@ def get_num_threads() -> int:
     >>> fastml.get_num_threads() >= 1
     True
     """
+    chosen = _chosen or _environment()
     if _forked or not _system.has_openmp():
         return 1
     openmp = _system.openmp_max_threads()
-    chosen = _chosen or _environment()
     if chosen is None:
         return int(min(openmp, _cgroup_quota()))
     return min(chosen, openmp) if openmp < _openmp_at_import else chosen

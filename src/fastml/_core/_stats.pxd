@@ -5,7 +5,7 @@
 # 10 of float64's 53 bits, whatever the offset of the data. Blocks are merged by Chan's formula.
 #
 # T. F. Chan, G. H. Golub, R. J. LeVeque (1983), Algorithms for computing the sample variance, Amer. Statistician.
-from libc.math cimport NAN, isfinite
+from libc.math cimport INFINITY, NAN, isfinite
 
 from fastml._core._simd cimport shifted_sums
 from fastml._core._types cimport floating
@@ -37,9 +37,12 @@ cdef inline void merge(Stats* a, double count, double mean, double m2) noexcept 
 
 cdef inline void merge_sums(Stats* a, double count, double shift, double total, double squares) noexcept nogil:
     """Merge a block given as sums of x - shift."""
+    cdef double m2
     if count > 0:
-        # a sum of squared deviations is not negative, rounding may make it so
-        merge(a, count, shift + total / count, max(squares - total * (total / count), 0.0))
+        m2 = squares - total * (total / count)
+        if squares == INFINITY:  # squares that overflow stay infinite; infinity in the data makes NaN, as in NumPy
+            m2 = squares + 0 * total
+        merge(a, count, shift + total / count, 0 if m2 < 0 else m2)  # rounding may make it negative
 
 
 cdef inline void merge_skipping_nan(Stats* a, const floating* x, Py_ssize_t n, Py_ssize_t stride) noexcept nogil:

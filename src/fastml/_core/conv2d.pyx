@@ -219,7 +219,7 @@ cdef void _strips(
         depth = min(DEPTH, taps - first_tap)
         for s in range(first_strip, last_strip):
             width = min(columns, pixels - s * columns)
-            _pack_strip(g, &x[n, group * channels, 0, 0], first_tap, depth, s * columns, width, columns, strip)
+            _pack_strip(g, &x[n, group * channels, 0, 0], first_tap, depth, s * columns, width, strip)
             for panel in range((group_outputs + TILE_ROWS - 1) // TILE_ROWS):
                 multiply_tile(depth, packed + (panel * taps + first_tap) * TILE_ROWS, strip, tile)
                 for i in range(min(TILE_ROWS, group_outputs - panel * TILE_ROWS)):
@@ -249,23 +249,25 @@ cdef inline void _add_row(
 
 cdef void _pack_strip(
     Geometry* g, const floating* x, Py_ssize_t first_tap, Py_ssize_t depth, Py_ssize_t first_pixel, Py_ssize_t width,
-    Py_ssize_t columns, floating* strip
+    floating* strip
 ) noexcept nogil:
     """The patches of `width` pixels, as (depth, columns): pixels in the same row of the output are read together."""
+    cdef Py_ssize_t columns = TILE_COLUMNS_F32 if floating is float else TILE_COLUMNS_F64
     cdef Py_ssize_t done = 0, length
     if width < columns:
         memset(strip, 0, depth * columns * sizeof(floating))
     while done < width:
         length = min(g.out_w - (first_pixel + done) % g.out_w, width - done)
         _pack_run(g, x, first_tap, depth, (first_pixel + done) // g.out_w, (first_pixel + done) % g.out_w, length,
-                  columns, strip + done)
+                  strip + done)
         done += length
 
 
 cdef void _pack_run(
     Geometry* g, const floating* x, Py_ssize_t first_tap, Py_ssize_t depth, Py_ssize_t i, Py_ssize_t j,
-    Py_ssize_t length, Py_ssize_t columns, floating* strip
+    Py_ssize_t length, floating* strip
 ) noexcept nogil:
+    cdef Py_ssize_t columns = TILE_COLUMNS_F32 if floating is float else TILE_COLUMNS_F64  # a constant
     cdef Py_ssize_t c = first_tap // (g.kernel_h * g.kernel_w), ky = first_tap // g.kernel_w % g.kernel_h
     cdef Py_ssize_t kx = first_tap % g.kernel_w, _k, t, y, start
     cdef const floating* row
@@ -276,11 +278,18 @@ cdef void _pack_run(
             memset(strip, 0, length * sizeof(floating))
         else:
             row = x + (c * g.h + y) * g.w + start
-            if g.stride_w == 1 and length == columns and start >= 0 and start + columns <= g.w:
-                memcpy(strip, row, columns * sizeof(floating))  # all inside, a constant length: two vector moves
-            else:
+            if g.stride_w > 1:
                 for t in range(length):
                     strip[t] = row[t * g.stride_w] if 0 <= start + t * g.stride_w < g.w else 0
+            elif length == columns and start >= 0 and start + columns <= g.w:
+                memcpy(strip, row, columns * sizeof(floating))  # all inside, a constant length: two vector moves
+            else:
+                for t in range(min(-start, length)):
+                    strip[t] = 0
+                for t in range(max(-start, 0), min(g.w - start, length)):
+                    strip[t] = row[t]
+                for t in range(max(g.w - start, 0), length):
+                    strip[t] = 0
         strip += columns
         kx += 1  # the next tap: along the row, down the kernel, to the next channel
         if kx == g.kernel_w:

@@ -2,6 +2,7 @@
 from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
+from libc.string cimport memcpy
 
 import numpy as np
 
@@ -114,8 +115,11 @@ cdef void _one_row(
         y = top + ky * dilation_h
         if 0 <= y < h:
             source = x + y * w
-            for j in range(w):
-                inside[j] = source[j] if first else _greater(inside[j], source[j])
+            if first:
+                memcpy(inside, source, w * sizeof(floating))
+            else:
+                for j in range(w):
+                    inside[j] = _greater(inside[j], source[j])
             first = False
     if first:  # a dilated window may step over a small image
         for j in range(w):
@@ -140,5 +144,5 @@ cdef inline void _across(
 
 
 cdef inline floating _greater(floating a, floating b) noexcept nogil:
-    # NaN in either is NaN: the comparison is false for NaN in b, so b comes through; for NaN in a, a stays.
-    return a if a >= b or a != a else b
+    # NaN in either is NaN: against NaN in b the comparison is false, NaN in a is kept. No `or`: it would be a branch.
+    return a if (a >= b) | (a != a) else b

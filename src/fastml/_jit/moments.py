@@ -37,9 +37,11 @@ def _merge(count, mean, m2, j, n, shift, total, squares):
     if n == 0:
         return
     block_mean = shift + total / n
-    block_m2 = max(squares - total * (total / n), 0.0)
-    if np.isnan(squares):  # max() would hide it
-        block_m2 = np.nan
+    block_m2 = squares - total * (total / n)
+    if squares == np.inf:  # squares that overflow stay infinite; infinity in the data makes NaN, as in NumPy
+        block_m2 = squares + 0.0 * total
+    if block_m2 < 0:  # rounding
+        block_m2 = 0.0
     if count[j] == 0:
         mean[j], m2[j] = block_mean, block_m2
     else:
@@ -51,13 +53,22 @@ def _merge(count, mean, m2, j, n, shift, total, squares):
 
 
 @inline
+def _first_finite(values):
+    """A value to shift by."""
+    for value in values:
+        if np.isfinite(value):
+            return float(value)
+    return 0.0
+
+
+@inline
 def _rows(x, first, last, count, mean, m2):
     """One block of rows, all columns: the inner loop runs along memory and becomes vectors, NaN masked out in them."""
     columns = x.shape[1]
     shift, total, squares = np.empty(columns), np.zeros(columns), np.zeros(columns)
     found = np.zeros(columns)
     for j in range(columns):
-        shift[j] = x[first, j] if np.isfinite(x[first, j]) else 0.0
+        shift[j] = _first_finite(x[first:last, j])
     for i in range(first, last):
         for j in range(columns):
             valid = x[i, j] == x[i, j]
@@ -77,7 +88,7 @@ def blocks(x, axis, count, mean, m2, n_threads):
         for j in prange(rows):
             count[j], mean[j], m2[j] = 0, np.nan, 0.0
             for first in range(0, columns, BLOCK):
-                shift = float(x[j, first]) if np.isfinite(x[j, first]) else 0.0
+                shift = _first_finite(x[j, first : first + BLOCK])
                 total, squares, found = 0.0, 0.0, 0.0
                 for i in range(first, min(first + BLOCK, columns)):
                     valid = x[j, i] == x[j, i]

@@ -31,6 +31,7 @@ def avg_pool2d(
     count_include_pad: whether zeros of the padding count as values. What ceil_mode adds beyond it never does.
     divisor_override: divide every sum by this integer instead.
     out: C-contiguous, of the result's shape and dtype, sharing no memory with x.
+    n_threads, backend: for this call; None for what `set_num_threads` and `set_backend` say.
 
     Returns an array (n, channels, out_h, out_w), or of three dimensions for one image.
 

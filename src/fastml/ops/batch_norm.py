@@ -40,6 +40,7 @@ def batch_norm(
     residual: like x, added before the activation.
     return_stats: also return the mean and biased variance that were used, float64.
     out: C-contiguous, like x; may be x or residual itself.
+    n_threads, backend: for this call; None for what `set_num_threads` and `set_backend` say.
 
     Returns an array like x, or (array, mean, variance).
 

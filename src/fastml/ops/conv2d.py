@@ -38,6 +38,7 @@ def conv2d(
     residual: of the result's shape, added before the activation.
     algorithm: "auto", or the name of a rung of the backend in use; `fastml.explain` says what "auto" takes.
     out: C-contiguous, of the result's shape and dtype, sharing no memory with an input.
+    n_threads, backend: for this call; None for what `set_num_threads` and `set_backend` say.
 
     Returns an array (n, outputs, out_h, out_w), or of three dimensions for one image.
 

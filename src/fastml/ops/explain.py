@@ -57,7 +57,12 @@ def _describe(problem: Any) -> str:
 
 
 def configuration() -> dict[str, Any]:
-    """What fastml found: version, processor, instruction set, threads, backends and the versions they come from."""
+    """What fastml found: version, processor, instruction set, threads, backends and the versions they come from.
+
+    >>> import fastml
+    >>> sorted(fastml.configuration())[:3]
+    ['backend', 'backends', 'fastml']
+    """
     versions = {"python": platform.python_version()}
     for name in ("numpy", "scipy", "scikit-learn", "numba", "threadpoolctl"):
         try:

@@ -30,6 +30,7 @@ def max_pool2d(
     ceil_mode: round the number of windows up; the last one must start inside the image or the padding before it.
     return_indices: also return where each maximum is, int64, as row * w + column in its plane.
     out: C-contiguous, of the result's shape and dtype, sharing no memory with x.
+    n_threads, backend: for this call; None for what `set_num_threads` and `set_backend` say.
 
     Returns the maxima (n, channels, out_h, out_w), or of three dimensions for one image, or (maxima, indices).
 

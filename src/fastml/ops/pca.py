@@ -14,7 +14,7 @@ from fastml.ops import moments
 class PCAResult:
     """Components of a data set; `transform` and `inverse_transform` use them.
 
-    Shapes, with p columns and k components: mean (p,), components (k, p), all the others (k,).
+    Shapes, with p columns and k components: mean (p,), float64; components (k, p) and all the others (k,), of X's dtype.
     """
 
     mean: NDArray[Any]
@@ -65,6 +65,7 @@ def pca(
     solver: "covariance_eigh" (scatter matrix and its eigenvectors), "full" (QR, then SVD of the triangle; more exact,
         slower), or "auto": the first for rows >= columns, unless accuracy asks for the second (below).
     whiten: `transform` gives unit variances.
+    n_threads, backend: for this call; None for what `set_num_threads` and `set_backend` say.
 
     Returns a `PCAResult` in X's dtype; its `solver` says what was used.
 
@@ -86,10 +87,17 @@ def pca(
     wide = problem.x.shape[0] < problem.x.shape[1]
     if solver == "covariance_eigh" or (solver == "auto" and not wide):
         result = _covariance_eigh(problem, keep, whiten, n_threads, backend)
-        variance = result.explained_variance
-        if solver == "covariance_eigh" or variance[-1] >= np.sqrt(np.finfo(variance.dtype).eps) * variance[0]:
+        if solver == "covariance_eigh" or not _lost_digits(result):
             return result
     return _full(problem, keep, whiten, n_threads, backend)
+
+
+def _lost_digits(result: PCAResult) -> bool:
+    """Whether the smallest variance kept, or the noise beside them, is too small for a matrix of squares to tell."""
+    variance = result.explained_variance
+    smallest = np.sqrt(np.finfo(variance.dtype).eps) * variance[0]
+    noise_lost = variance.size < min(result.n_samples, result.mean.size) and result.noise_variance < smallest
+    return bool(variance[-1] < smallest or noise_lost)
 
 
 def _covariance_eigh(
@@ -122,10 +130,11 @@ def _result(
     k = keep or rank
     if isinstance(keep, float):
         k = min(int(np.searchsorted(np.cumsum(ratio), keep, side="right")) + 1, rank)
-    noise = max(total - float(squares[:k].sum()), 0.0) / (rank - k) / (n - 1) if k < rank else 0.0
+    rest = float(squares[k:].sum()) if squares.size == rank else max(total - float(squares[:k].sum()), 0.0)
+    noise = rest / (rank - k) / (n - 1) if k < rank else 0.0
     return PCAResult(
-        mean=problem.mean.astype(dtype),
-        components=_linalg.fix_signs(components[:k]).astype(dtype),
+        mean=problem.mean,
+        components=_linalg.fix_signs(components[:k]).astype(dtype, order="C"),
         singular_values=np.sqrt(squares[:k]).astype(dtype),
         explained_variance=(squares[:k] / (n - 1)).astype(dtype),
         explained_variance_ratio=ratio[:k].astype(dtype),

@@ -35,6 +35,7 @@ def standardize(
     ddof: the variance is divided by count - ddof.
     return_stats: also return mean and std, float64, so that other data can be standardized in the same way.
     out: like X; may be X itself.
+    n_threads, backend: for this call; None for what `set_num_threads` and `set_backend` say.
 
     Returns the standardized array, of X's dtype and order, or (array, mean, std): what was subtracted and divided by.
 

@@ -1,0 +1,61 @@
+"""benches/report.py: the table that goes into the README."""
+
+import json
+import sys
+from typing import Any
+
+import pytest
+
+from benches import report
+
+
+def bench(op: str, contender: str, seconds: float) -> dict[str, Any]:
+    info = {"op": op, "case": "a case", "dtype": "float32", "contender": contender, "threads": 2, "isa": "v3"}
+    return {"extra_info": {**info, "GB/s": 1 / seconds, "GFLOP/s": 2 / seconds}, "stats": {"median": seconds}}
+
+
+@pytest.fixture
+def results(tmp_path):
+    rows = [bench("pca", "fastml cython", 0.002), bench("pca", "fastml PCA", 0.004), bench("pca", "NumPy", 0.001)]
+    rows.append(bench("pca", "scikit-learn", 0.012))
+    rows += [bench("moments", "fastml cython", 0.5), bench("moments", "fastml numba", 1.0), bench("moments", "NumPy", 2.0)]
+    machine = {"machine": "x", "cpu": {"brand_raw": "a processor"}, "fastml": {"numpy": "2.0"}}
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"datetime": "2026-01-02T03:04", "machine_info": machine, "benchmarks": rows}))
+    return path
+
+
+def test_the_table_compares_like_with_like(results):
+    lines = report.render(results).splitlines()
+    assert lines[0] == "2026-01-02, a processor, 2 threads, v3; numpy 2.0."
+    assert "| pca | a case | float32 | 2.00 | 1000 GFLOP/s |  | 0.500 | 3.00 |" in lines  # scikit-learn against the class
+    assert "| moments | a case | float32 | 500 | 2.00 GB/s | 1000 | 4.00 |  |" in lines
+
+
+def test_losses_are_listed(results):
+    text = report.render(results)
+    assert text.endswith("* pca, a case, float32: NumPy takes 0.500 of fastml cython's time.")
+
+
+def test_only_what_lies_between_the_markers_changes(results, tmp_path, monkeypatch):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    monkeypatch.setattr(sys, "argv", ["report", str(results), "--write", str(readme)])
+    report.main()
+    text = readme.read_text()
+    assert text.startswith(f"before\n{report.BEGIN}\n2026-01-02") and text.endswith(f"{report.END}\nafter\n")
+    assert "old" not in text
+
+
+def test_a_file_without_markers_is_left_alone(results, tmp_path, monkeypatch):
+    readme = tmp_path / "README.md"
+    readme.write_text("no markers")
+    monkeypatch.setattr(sys, "argv", ["report", str(results), "--write", str(readme)])
+    with pytest.raises(SystemExit, match="lacks the markers"):
+        report.main()
+    assert readme.read_text() == "no markers"
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.01234, "0.0123"), (1.5, "1.50"), (12.34, "12.3"), (1234.5, "1234"), (0, "0")])
+def test_three_significant_digits(value, text):
+    assert report.significant(value) == text
