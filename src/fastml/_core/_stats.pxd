@@ -2,7 +2,9 @@
 #
 # Within a block, sums are taken of x - shift, where shift is a value of the block itself: then sum((x - shift)^2) is at
 # most (block length) times the sum of squared deviations, and the correction by sum(x - shift)^2 / n loses at most 8 to
-# 10 of float64's 53 bits, whatever the offset of the data. Blocks are merged by Chan's formula.
+# 10 of float64's 53 bits, whatever the offset of the data. Blocks are merged by Chan's formula. Until the end, means are
+# kept relative to an origin, a value of the data that all blocks of a feature share: at the offset itself their
+# differences would be rounded.
 #
 # T. F. Chan, G. H. Golub, R. J. LeVeque (1983), Algorithms for computing the sample variance, Amer. Statistician.
 from libc.math cimport INFINITY, NAN, isfinite
@@ -18,8 +20,17 @@ cdef enum:
 
 cdef struct Stats:
     double count
-    double mean
+    double mean  # relative to the origin
     double m2
+
+
+cdef inline double origin_of(const floating* x, Py_ssize_t n, Py_ssize_t stride) noexcept nogil:
+    """The first finite value, or 0."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        if isfinite(x[i * stride]):
+            return x[i * stride]
+    return 0
 
 
 cdef inline void merge(Stats* a, double count, double mean, double m2) noexcept nogil:
@@ -29,6 +40,9 @@ cdef inline void merge(Stats* a, double count, double mean, double m2) noexcept 
         return
     if a.count == 0:
         a.mean, a.m2 = mean, m2
+    elif not isfinite(delta):  # infinity in the data, of which the mean is infinite, too
+        a.mean += mean
+        a.m2 = NAN
     else:
         a.mean += delta * (count / total)
         a.m2 += m2 + delta * delta * (a.count * (count / total))
@@ -36,7 +50,7 @@ cdef inline void merge(Stats* a, double count, double mean, double m2) noexcept 
 
 
 cdef inline void merge_sums(Stats* a, double count, double shift, double total, double squares) noexcept nogil:
-    """Merge a block given as sums of x - shift."""
+    """Merge a block given as sums of x minus a shift, which is relative to the origin."""
     cdef double m2
     if count > 0:
         m2 = squares - total * (total / count)
@@ -45,24 +59,22 @@ cdef inline void merge_sums(Stats* a, double count, double shift, double total, 
         merge(a, count, shift + total / count, 0 if m2 < 0 else m2)  # rounding may make it negative
 
 
-cdef inline void merge_skipping_nan(Stats* a, const floating* x, Py_ssize_t n, Py_ssize_t stride) noexcept nogil:
+cdef inline void merge_skipping_nan(
+    Stats* a, const floating* x, Py_ssize_t n, Py_ssize_t stride, double origin
+) noexcept nogil:
     """Merge a block that may hold NaN: the slow way, taken only when the fast sums came out as NaN."""
-    cdef double shift = 0, total = 0, squares = 0, count = 0, d
+    cdef double shift = origin_of(x, n, stride), total = 0, squares = 0, count = 0, d
     cdef Py_ssize_t i
-    for i in range(n):
-        if isfinite(x[i * stride]):
-            shift = x[i * stride]
-            break
     for i in range(n):
         if x[i * stride] == x[i * stride]:
             d = x[i * stride] - shift
             total += d
             squares += d * d
             count += 1
-    merge_sums(a, count, shift, total, squares)
+    merge_sums(a, count, shift - origin, total, squares)
 
 
-cdef inline void merge_row(Stats* a, const floating* x, Py_ssize_t n) noexcept nogil:
+cdef inline void merge_row(Stats* a, const floating* x, Py_ssize_t n, double origin) noexcept nogil:
     """Merge n contiguous values, block by block."""
     cdef double sums[2]
     cdef Py_ssize_t start = 0, length
@@ -70,14 +82,14 @@ cdef inline void merge_row(Stats* a, const floating* x, Py_ssize_t n) noexcept n
         length = min(ROW_BLOCK, n - start)
         shifted_sums(length, x + start, x[start], sums)
         if sums[0] == sums[0]:
-            merge_sums(a, length, x[start], sums[0], sums[1])
+            merge_sums(a, length, x[start] - origin, sums[0], sums[1])
         else:
-            merge_skipping_nan(a, x + start, length, 1)
+            merge_skipping_nan(a, x + start, length, 1, origin)
         start += length
 
 
 cdef inline void merge_rows(
-    Stats* a, const floating* x, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t width
+    Stats* a, const floating* x, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t width, const double* origin
 ) noexcept nogil:
     """Merge `rows` rows into the statistics of `width` <= PANEL columns, each row `stride` values after the last."""
     cdef double total[PANEL]
@@ -88,9 +100,9 @@ cdef inline void merge_rows(
         _column_sums(x + start * stride, length, stride, width, total, squares)
         for j in range(width):
             if total[j] == total[j]:
-                merge_sums(&a[j], length, x[start * stride + j], total[j], squares[j])
+                merge_sums(&a[j], length, x[start * stride + j] - origin[j], total[j], squares[j])
             else:
-                merge_skipping_nan(&a[j], x + start * stride + j, length, stride)
+                merge_skipping_nan(&a[j], x + start * stride + j, length, stride, origin[j])
         start += length
 
 
@@ -122,7 +134,3 @@ cdef inline void _column_sums(
             total[j] += a
             squares[j] += a * a
         i += 1
-
-
-cdef inline double mean_or_nan(Stats* a) noexcept nogil:
-    return a.mean if a.count > 0 else NAN

@@ -4,7 +4,7 @@ from libc.math cimport NAN, sqrt
 
 import numpy as np
 
-from fastml._core._stats cimport PANEL, Stats, merge_row, merge_rows
+from fastml._core._stats cimport PANEL, Stats, merge_row, merge_rows, origin_of
 from fastml._core._types cimport floating
 
 
@@ -85,8 +85,9 @@ cdef void _channel(
     cdef Stats stats = Stats(0, 0, 0)
     cdef const floating* r = NULL
     if training:
+        mean[0] = origin_of(&x[0, c, 0], 1, 1)
         for n in range(x.shape[0]):
-            merge_row(&stats, &x[n, c, 0], x.shape[2])
+            merge_row(&stats, &x[n, c, 0], x.shape[2], mean[0])
         _keep(&stats, x.shape[0] * x.shape[2], mean, variance)
     for n in range(x.shape[0]):
         if residual.shape[0]:
@@ -121,7 +122,9 @@ cdef void _panel(
     if training:
         for c in range(PANEL):
             stats[c] = Stats(0, 0, 0)
-        merge_rows(stats, &x[0, first, 0], x.shape[0], columns, last - first)
+        for c in range(first, last):
+            mean[c] = origin_of(&x[0, c, 0], 1, 1)
+        merge_rows(stats, &x[0, first, 0], x.shape[0], columns, last - first, &mean[first])
         for c in range(first, last):
             _keep(&stats[c - first], x.shape[0], &mean[c], &variance[c])
     for c in range(first, last):
@@ -137,7 +140,7 @@ cdef void _panel(
 
 
 cdef void _keep(Stats* stats, Py_ssize_t n, double* mean, double* variance) noexcept nogil:
-    # Unlike moments, batch norm does not leave NaN out: a channel that holds one is NaN.
+    # Until here, mean held the origin. Unlike moments, batch norm does not leave NaN out: a channel with one is NaN.
     cdef double nan_if_missing = 0 if stats.count == n else NAN
-    mean[0] = stats.mean + nan_if_missing
+    mean[0] += stats.mean + nan_if_missing
     variance[0] = stats.m2 / n + nan_if_missing

@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t
 
 import numpy as np
 
-from fastml._core._stats cimport PANEL, Stats, mean_or_nan, merge, merge_row, merge_rows
+from fastml._core._stats cimport PANEL, Stats, merge, merge_row, merge_rows, origin_of
 from fastml._core._types cimport floating
 
 
@@ -66,24 +66,27 @@ def blocks(
     with nogil:
         if axis == 1:
             for j in prange(rows, num_threads=n_threads, schedule="static"):
-                merge_row(&partial[j], &x[j, 0], columns)
+                mean[j] = origin_of(&x[j, 0], columns, 1)
+                merge_row(&partial[j], &x[j, 0], columns, mean[j])
         else:
+            for j in range(columns):
+                mean[j] = origin_of(&x[0, j], rows, columns)
             for task in prange(chunks * panels, num_threads=n_threads, schedule="static"):
-                _one_panel(&x[0, 0], rows, columns, task // panels, chunks, task % panels, partial)
+                _one_panel(&x[0, 0], rows, columns, task // panels, chunks, task % panels, &mean[0], partial)
         for j in range(features):
             for chunk in range(1, chunks):
                 merge(&partial[j], partial[chunk * features + j].count,
                       partial[chunk * features + j].mean, partial[chunk * features + j].m2)
             count[j] = <int64_t>partial[j].count
-            mean[j] = mean_or_nan(&partial[j])
+            mean[j] = mean[j] + partial[j].mean if count[j] else NAN
             m2[j] = partial[j].m2
 
 
 cdef void _one_panel(
     const floating* x, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t chunk, Py_ssize_t chunks, Py_ssize_t panel,
-    Stats* partial,
+    const double* origin, Stats* partial,
 ) noexcept nogil:
     cdef Py_ssize_t first = rows * chunk // chunks, last = rows * (chunk + 1) // chunks
     cdef Py_ssize_t column = panel * PANEL
     merge_rows(&partial[chunk * columns + column], x + first * columns + column, last - first, columns,
-               min(PANEL, columns - column))
+               min(PANEL, columns - column), origin + column)

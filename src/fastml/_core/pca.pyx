@@ -67,8 +67,9 @@ def blocks(
     cdef Py_ssize_t chunks = min(max((1 << 18) // (size_a * size_b), 1), MOST_CHUNKS, (n + DEPTH - 1) // DEPTH)
     cdef Py_ssize_t chunk, start = 0, panel
     dtype = np.float32 if floating is float else np.float64
-    provisional_mean = np.asarray(x[:DEPTH]).mean(axis=0, dtype=np.float64)
-    cdef floating[::1] shift = provisional_mean.astype(dtype)
+    with np.errstate(invalid="ignore", over="ignore"):  # infinity is refused when the result shows it
+        provisional_mean = np.asarray(x[:DEPTH]).mean(axis=0, dtype=np.float64).astype(dtype)
+    cdef floating[::1] shift = provisional_mean
     cdef floating[:, ::1] a = np.empty((chunks, DEPTH * size_a), dtype=dtype)
     cdef floating[:, ::1] b = np.empty((chunks, DEPTH * size_b), dtype=dtype)
     cdef double[:, :, ::1] sums = np.zeros((chunks, size_a, size_b))

@@ -32,24 +32,33 @@ def loops(x, axis, count, mean, m2, n_threads):
 
 
 @inline
-def _merge(count, mean, m2, j, n, shift, total, squares):
-    """Merge a block, given as sums of x - shift, into feature j by Chan's formula."""
+def _merge(count, mean, m2, j, n, block_mean, block_m2):
+    """Merge a block into feature j by Chan's formula; means are relative to an origin that all blocks share."""
     if n == 0:
         return
-    block_mean = shift + total / n
+    delta = block_mean - mean[j]
+    if count[j] == 0:
+        mean[j], m2[j] = block_mean, block_m2
+    elif not np.isfinite(delta):  # infinity in the data, of which the mean is infinite, too
+        mean[j], m2[j] = mean[j] + block_mean, np.nan
+    else:
+        share = n / (count[j] + n)
+        mean[j] += delta * share
+        m2[j] += block_m2 + delta * delta * count[j] * share
+    count[j] += n
+
+
+@inline
+def _merge_sums(count, mean, m2, j, n, shift, total, squares):
+    """Merge a block given as sums of x minus a shift, which is relative to the origin."""
+    if n == 0:
+        return
     block_m2 = squares - total * (total / n)
     if squares == np.inf:  # squares that overflow stay infinite; infinity in the data makes NaN, as in NumPy
         block_m2 = squares + 0.0 * total
     if block_m2 < 0:  # rounding
         block_m2 = 0.0
-    if count[j] == 0:
-        mean[j], m2[j] = block_mean, block_m2
-    else:
-        share = n / (count[j] + n)
-        delta = block_mean - mean[j]
-        mean[j] += delta * share
-        m2[j] += block_m2 + delta * delta * count[j] * share
-    count[j] += n
+    _merge(count, mean, m2, j, n, shift + total / n, block_m2)
 
 
 @inline
@@ -62,8 +71,8 @@ def _first_finite(values):
 
 
 @inline
-def _rows(x, first, last, count, mean, m2):
-    """One block of rows, all columns: the inner loop runs along memory and becomes vectors, NaN masked out in them."""
+def _columns(x, first, last, origin, count, mean, m2):
+    """Merge a block of rows, all columns: the inner loop runs along memory and becomes vectors, NaN masked in them."""
     columns = x.shape[1]
     shift, total, squares = np.empty(columns), np.zeros(columns), np.zeros(columns)
     found = np.zeros(columns)
@@ -77,36 +86,45 @@ def _rows(x, first, last, count, mean, m2):
             squares[j] += d * d
             found[j] += 1.0 if valid else 0.0
     for j in range(columns):
-        _merge(count, mean, m2, j, int(found[j]), shift[j], total[j], squares[j])
+        _merge_sums(count, mean, m2, j, int(found[j]), shift[j] - origin[j], total[j], squares[j])
+
+
+@inline
+def _row(values, origin, count, mean, m2, j):
+    """Merge contiguous values, block by block, into feature j."""
+    for first in range(0, values.size, BLOCK):
+        block = values[first : first + BLOCK]
+        shift = _first_finite(block)
+        total, squares, found = 0.0, 0.0, 0.0
+        for value in block:
+            valid = value == value
+            d = value - shift if valid else 0.0
+            total += d
+            squares += d * d
+            found += 1.0 if valid else 0.0
+        _merge_sums(count, mean, m2, j, int(found), shift - origin, total, squares)
 
 
 @kernel
 def blocks(x, axis, count, mean, m2, n_threads):
     """One pass in the order of memory. Numba cannot be told to keep sums in registers; they stay in the L1 cache."""
     rows, columns = x.shape
+    features = columns if axis == 0 else rows
+    chunks = 1 if axis == 1 else min(CHUNKS, (rows + BLOCK - 1) // BLOCK)
+    origin, counts = np.empty(features), np.zeros((chunks, features), np.int64)
+    means, squares = np.zeros((chunks, features)), np.zeros((chunks, features))
+    for j in range(features):
+        origin[j] = _first_finite(x[:, j] if axis == 0 else x[j, ::1])
     if axis == 1:
-        for j in prange(rows):
-            count[j], mean[j], m2[j] = 0, np.nan, 0.0
-            for first in range(0, columns, BLOCK):
-                shift = _first_finite(x[j, first : first + BLOCK])
-                total, squares, found = 0.0, 0.0, 0.0
-                for i in range(first, min(first + BLOCK, columns)):
-                    valid = x[j, i] == x[j, i]
-                    d = x[j, i] - shift if valid else 0.0
-                    total += d
-                    squares += d * d
-                    found += 1.0 if valid else 0.0
-                _merge(count, mean, m2, j, int(found), shift, total, squares)
-        return
-    chunks = min(CHUNKS, (rows + BLOCK - 1) // BLOCK)
-    counts = np.zeros((chunks, columns), np.int64)
-    means, squares = np.full((chunks, columns), np.nan), np.zeros((chunks, columns))
-    for chunk in prange(chunks):
-        start, stop = rows * chunk // chunks, rows * (chunk + 1) // chunks
-        for first in range(start, stop, BLOCK):
-            _rows(x, first, min(first + BLOCK, stop), counts[chunk], means[chunk], squares[chunk])
-    for j in range(columns):
-        count[j], mean[j], m2[j] = counts[0, j], means[0, j], squares[0, j]
+        for j in prange(features):
+            _row(x[j], origin[j], counts[0], means[0], squares[0], j)
+    else:
+        for chunk in prange(chunks):
+            start, stop = rows * chunk // chunks, rows * (chunk + 1) // chunks
+            for first in range(start, stop, BLOCK):
+                _columns(x, first, min(first + BLOCK, stop), origin, counts[chunk], means[chunk], squares[chunk])
+    for j in range(features):
         for chunk in range(1, chunks):
-            n = counts[chunk, j]
-            _merge(count, mean, m2, j, n, means[chunk, j], 0.0, squares[chunk, j])
+            _merge(counts[0], means[0], squares[0], j, counts[chunk, j], means[chunk, j], squares[chunk, j])
+        count[j], m2[j] = counts[0, j], squares[0, j]
+        mean[j] = origin[j] + means[0, j] if count[j] else np.nan

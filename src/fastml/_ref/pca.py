@@ -15,6 +15,7 @@ def loops(x, mean, scatter, n_threads):
 
 def centred(x, mean, scatter, n_threads):
     """A centred float64 copy and one matrix product, which BLAS does at the processor's speed."""
-    mean[:] = x.mean(axis=0, dtype=np.float64)
-    deviation = x - mean
-    np.matmul(deviation.T, deviation, out=scatter)
+    with np.errstate(invalid="ignore", over="ignore"):  # infinity is refused when the result shows it
+        mean[:] = x.mean(axis=0, dtype=np.float64)
+        deviation = x - mean
+        np.matmul(deviation.T, deviation, out=scatter)

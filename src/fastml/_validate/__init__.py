@@ -6,12 +6,13 @@ Python integers before any array is made. `numbers`, `arrays` and `windows` hold
 """
 
 from fastml._validate.images import avg_pool2d, batch_norm, conv2d, max_pool2d
-from fastml._validate.matrices import finite_result, moments, pca, rows_of, standardize
+from fastml._validate.matrices import empty_moments, finite_result, moments, pca, rows_of, standardize
 
 __all__ = [
     "avg_pool2d",
     "batch_norm",
     "conv2d",
+    "empty_moments",
     "finite_result",
     "max_pool2d",
     "moments",

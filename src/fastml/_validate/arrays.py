@@ -93,7 +93,7 @@ def output(
     if out is None:
         size_fits(shape, dtype.itemsize, name)
         return np.empty(shape, dtype, order="F" if order == "F" else "C")
-    if not isinstance(out, np.ndarray):
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a NumPy array, got {type(out).__name__}")
     if out.dtype != dtype or not out.dtype.isnative:
         raise TypeError(f"{name} must be {dtype}, got {out.dtype}")
@@ -105,5 +105,5 @@ def output(
     for other, array in inputs.items():
         same = other in in_place and array.ctypes.data == out.ctypes.data and array.strides == out.strides
         if not same and np.may_share_memory(out, array):
-            raise ValueError(f"{name} shares memory with {other}")
+            raise ValueError(f"{name} may not share memory with {other}")
     return out

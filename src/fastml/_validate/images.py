@@ -197,6 +197,7 @@ def batch_norm(
     if 0 in array.shape[1:]:
         raise ValueError(f"x must have at least one channel and value, got shape {array.shape}")
     channels = array.shape[1]
+    size_fits((channels, 4), 8, "the statistics of x")
     training = flag(training, "training")
     flag(return_stats, "return_stats")
     number(momentum, "momentum", 0, 1)
@@ -206,8 +207,6 @@ def batch_norm(
     if training:
         if array.size // channels < 2:
             raise ValueError(f"x must have more than one value for each channel when training, got shape {array.shape}")
-        for name, running in (("running_mean", running_mean), ("running_var", running_var)):
-            _updatable(running, name, channels)
         mean, variance = np.empty(channels), np.empty(channels)
     elif running_mean is None:
         raise ValueError("running_mean and running_var must be given unless training")
@@ -222,14 +221,15 @@ def batch_norm(
         added = inputs["residual"].reshape(flat)
     scale, shift = vector64(weight, "weight", channels, 1.0), vector64(bias, "bias", channels, 0.0)
     result = output(out, array.shape, array.dtype, inputs, in_place=("x", "residual"))
+    if training and running_mean is not None:
+        _updatable(running_mean, "running_mean", channels, {**inputs, "out": result, "running_var": running_var})
+        _updatable(running_var, "running_var", channels, {**inputs, "out": result})
     batch = ready(array, "x").reshape(flat)
     return BatchNorm(batch, scale, shift, added, eps, training, relu, mean, variance, result.reshape(flat)), result
 
 
-def _updatable(running: Any, name: str, channels: int) -> None:
+def _updatable(running: Any, name: str, channels: int, others: dict[str, Any]) -> None:
     """A running statistic that training can update in place."""
-    if running is None:
-        return
     if not isinstance(running, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array, as training updates it in place; got {type(running).__name__}")
     real(running, name)
@@ -237,3 +237,6 @@ def _updatable(running: Any, name: str, channels: int) -> None:
         raise ValueError(f"{name} must have shape ({channels},), got {running.shape}")
     if not running.flags.writeable:
         raise ValueError(f"{name} must be writeable, as training updates it in place")
+    for other, array in others.items():
+        if isinstance(array, np.ndarray) and np.may_share_memory(running, array):
+            raise ValueError(f"{name} may not share memory with {other}")

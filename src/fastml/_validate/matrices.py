@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastml._validate.arrays import Array, dimensions, output, ready, real, vector64
+from fastml._validate.arrays import Array, dimensions, output, ready, real, size_fits, vector64
 from fastml._validate.numbers import choice, flag, integer, number
 
 
@@ -42,9 +42,9 @@ class Pca(NamedTuple):
         return float(self.x.size) * float(self.x.shape[1]) / 2
 
 
-def _matrix(X: Any) -> Array:
-    array = real(X, "X", integers=True)
-    dimensions(array, "X", (2,), "a matrix of shape (rows, columns)")
+def _matrix(X: Any, name: str = "X") -> Array:
+    array = real(X, name, integers=True)
+    dimensions(array, name, (2,), "a matrix of shape (rows, columns)")
     return array
 
 
@@ -61,6 +61,7 @@ def _rows(array: Array, axis: int) -> tuple[Array, int]:
 
 def empty_moments(x: Array, axis: int) -> Moments:
     features = x.shape[1 - axis]
+    size_fits((features, 3), 8, "the statistics of X")
     return Moments(x, axis, np.zeros(features, np.int64), np.full(features, np.nan), np.zeros(features))
 
 
@@ -79,14 +80,15 @@ def standardize(
         flag(value, name)
     number(ddof, "ddof", 0)
     features = array.shape[1 - axis]
-    mean64 = vector64(mean if with_mean else None, "mean", features, 0.0)
-    std64 = vector64(std if with_std else None, "std", features, 1.0)
-    if (std64 < 0).any():
-        raise ValueError("std must not be negative")
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     if isinstance(out, np.ndarray):  # the caller's array decides the order, so that the kernel writes it directly
         fortran = out.flags.f_contiguous and not out.flags.c_contiguous
     result = output(out, array.shape, array.dtype, {"X": array}, in_place=("X",), order="F" if fortran else "C")
+    size_fits((features, 2), 8, "the statistics of X")
+    mean64 = vector64(mean if with_mean else None, "mean", features, 0.0)
+    std64 = vector64(std if with_std else None, "std", features, 1.0)
+    if (std64 < 0).any():
+        raise ValueError("std must not be negative")
     if fortran:
         x, kernel_axis, kernel_out = ready(array.T, "X"), 1 - axis, result.T
     else:
@@ -97,7 +99,10 @@ def standardize(
 def pca(
     X: Any, n_components: Any = None, *, solver: Any = "auto", whiten: Any = False
 ) -> tuple[Pca, int | float | None]:
-    """The problem, and n_components as an integer, a fraction of the variance, or None for all."""
+    """The problem, and n_components as an integer, a fraction of the variance, or None for all.
+
+    The scatter matrix is empty where no solver will ask for it.
+    """
     x = ready(_matrix(X), "X")
     if x.shape[0] < 2 or x.shape[1] < 1:
         raise ValueError(f"X must have at least 2 rows and 1 column, got shape {x.shape}")
@@ -110,14 +115,16 @@ def pca(
                 raise ValueError(f"n_components must be in (0, 1) when it is a fraction, got {n_components}")
         else:
             n_components = integer(n_components, "n_components", 1, min(x.shape))
-    return Pca(x, np.empty(x.shape[1]), np.empty((x.shape[1], x.shape[1]))), n_components
+    columns = x.shape[1] if solver == "covariance_eigh" or (solver == "auto" and x.shape[0] >= x.shape[1]) else 0
+    size_fits((columns, columns), 8, "the scatter matrix of X")
+    return Pca(x, np.empty(x.shape[1]), np.empty((columns, columns))), n_components
 
 
-def rows_of(X: Any, columns: int) -> Array:
+def rows_of(X: Any, columns: int, name: str) -> Array:
     """Rows to transform with a fitted model."""
-    array = ready(_matrix(X), "X")
+    array = ready(_matrix(X, name), name)
     if array.shape[1] != columns:
-        raise ValueError(f"X must have {columns} columns, got {array.shape[1]}")
+        raise ValueError(f"{name} must have {columns} columns, got {array.shape[1]}")
     return array
 
 

@@ -19,7 +19,8 @@ def integer(value: Any, name: str, least: int, most: int = MOST) -> int:
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {type(value).__name__}") from None
     if not least <= number <= most:
-        raise ValueError(f"{name} must be from {least} to {most}, got {number}")
+        shown = str(number) if abs(number) <= 2**64 else f"an integer of {number.bit_length()} bits"
+        raise ValueError(f"{name} must be from {least} to {most}, got {shown}")
     return number
 
 
@@ -34,15 +35,18 @@ def pair(value: Any, name: str, least: int) -> tuple[int, int]:
 
 
 def is_sequence(value: Any) -> bool:
-    return (isinstance(value, Sequence) and not isinstance(value, str | bytes)) or getattr(value, "ndim", 0) == 1
+    return (isinstance(value, Sequence) and not isinstance(value, str | bytes)) or getattr(value, "ndim", 0) > 0
 
 
 def number(value: Any, name: str, least: float, most: float = math.inf) -> float:
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
-    clean = float(value)
+    try:
+        clean = float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        clean = math.inf
     if not (least <= clean <= most and math.isfinite(clean)):
-        raise ValueError(f"{name} must be a finite number from {least} to {most}, got {value}")
+        raise ValueError(f"{name} must be a finite number from {least} to {most}, got {clean}")
     return clean
 
 

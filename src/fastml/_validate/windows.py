@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastml._validate.numbers import integer, is_sequence, pair
+from fastml._validate.numbers import MOST, is_sequence, pair
 
 MOST_PADDING = 2**24  # on one side, after windows that only see padding have been cut; scratch rows are this long
 
@@ -33,7 +33,7 @@ def axes(
 ) -> tuple[Axis, Axis]:
     """Both axes, from the arguments as the user gave them."""
     kernels = pair(kernel, kernel_name, 1)
-    strides = kernels if stride is None else pair(stride, "stride", 1)
+    strides = kernels if pooling and stride is None else pair(stride, "stride", 1)
     dilations = pair(dilation, "dilation", 1)
     bare = [Axis(size[i], kernels[i], strides[i], dilations[i], 0, 0) for i in (0, 1)]
     sides = _sides(padding, bare, pooling)
@@ -83,7 +83,9 @@ def _count(axis: Axis, ceil_mode: bool, kernel_name: str) -> Axis:
             f"{kernel_name} {axis.kernel} with dilation {axis.dilation} spans {axis.span}, more than the padded input "
             f"({axis.size} + {axis.before} + {axis.after})"
         )
-    return axis._replace(out=integer(out, "the number of windows", 1))
+    if out > MOST:
+        raise ValueError(f"padding must be less: ({axis.before}, {axis.after}) makes {out} windows")
+    return axis._replace(out=out)
 
 
 def check_padding(axis: Axis) -> None:
@@ -108,8 +110,10 @@ def trim(axis: Axis) -> Axis:
 
 def divisors(axis: Axis, include_padding: bool) -> NDArray[np.float64]:
     """How many values each window averages along this axis: PyTorch's rule, also for the last window of ceil_mode."""
-    start = np.arange(axis.out, dtype=np.float64) * axis.stride - axis.before
-    end = np.minimum(start + axis.kernel, float(axis.size + axis.after))
+    fits = axis.before + axis.size + axis.after + axis.kernel < MOST
+    start = np.arange(axis.out, dtype=np.int64 if fits else object) * axis.stride - axis.before
+    end = np.minimum(start + axis.kernel, axis.size + axis.after)
     if not include_padding:
         start, end = np.maximum(start, 0), np.minimum(end, axis.size)
-    return np.maximum(end - start, 1)
+    counts: NDArray[np.float64] = np.maximum(end - start, 1).astype(np.float64)
+    return counts

@@ -33,10 +33,10 @@ class PCA(decomposition.PCA):
     explained_variance_ratio_ of 0, not NaN; X is not overwritten, `copy` or not.
 
     >>> import numpy as np, fastml
-    >>> line = np.arange(5.0)[:, np.newaxis] * [3.0, 4.0] + 1e6
-    >>> model = fastml.PCA(n_components=1).fit(line)
-    >>> model.components_.round(6), model.explained_variance_.round(6), model.svd_solver_
-    (array([[0.6, 0.8]]), array([62.5]), 'covariance_eigh')
+    >>> cross = np.array([[6.0, 8.0], [-6.0, -8.0], [4.0, -3.0], [-4.0, 3.0]]) + 1e6
+    >>> model = fastml.PCA(n_components=1).fit(cross)
+    >>> model.components_.round(6), model.explained_variance_.round(3), model.svd_solver_
+    (array([[0.6, 0.8]]), array([66.667]), 'covariance_eigh')
     """
 
     explained_variance_: Any
@@ -118,8 +118,8 @@ class PCA(decomposition.PCA):
 def _randomized(shape: tuple[int, ...], k: int) -> bool:
     """Whether "auto" leaves this to scikit-learn, which then takes "randomized": a few components of a large matrix.
 
-    Divided by n p, exact costs p flops for the scatter matrix and about 5 p^2 / n for its eigenvectors; 16 passes over X
-    with k + 10 vectors cost 32 (k + 10), of products so narrow that they run at half speed.
+    Divided by n p, exact costs p flops for the scatter matrix and about 5 p^2 / n for its eigenvectors; 16 passes over
+    X with k + 10 vectors cost 32 (k + 10), of products so narrow that they run at half speed.
     """
     n, p = shape
     exact_costs_more = p > n or p + 5 * p * p / n > 64 * (k + 10)

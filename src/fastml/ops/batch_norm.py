@@ -69,6 +69,7 @@ def batch_norm(
         kernel(*problem, threads)
     if training and running_mean is not None:
         n = problem.x.size // problem.x.shape[1]
-        running_mean += momentum * (problem.mean - running_mean)
-        running_var += momentum * (problem.variance * (n / (n - 1)) - running_var)
+        share = float(momentum)
+        running_mean += share * (problem.mean - running_mean)
+        running_var += share * (problem.variance * (n / (n - 1)) - running_var)
     return (result, problem.mean, problem.variance) if return_stats else result

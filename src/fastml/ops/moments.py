@@ -36,8 +36,10 @@ class Moments:
         share = other.count / np.maximum(count, 1)
         # an empty side has a mean of NaN, which must not spread
         mean = np.where(self.count == 0, other.mean, self.mean)
-        delta = np.where((self.count == 0) | (other.count == 0), 0.0, other.mean - mean)
-        return type(self)(count, mean + delta * share, self.m2 + other.m2 + delta * delta * (self.count * share))
+        with np.errstate(invalid="ignore", over="ignore"):  # infinite means, or differences that overflow
+            delta = np.where((self.count == 0) | (other.count == 0), 0.0, other.mean - mean)
+            m2 = self.m2 + other.m2 + delta * delta * (self.count * share)
+            return type(self)(count, mean + delta * share, m2)
 
     def var(self, ddof: float = 0) -> NDArray[np.float64]:
         """m2 / (count - ddof), or NaN where that is not positive."""
@@ -52,7 +54,8 @@ class Moments:
         """
         bound = self.count * np.finfo(np.float64).eps
         population = self.m2 / np.maximum(self.count, 1)
-        constant = population <= bound * population + (self.mean * bound) ** 2
+        with np.errstate(over="ignore"):
+            constant = (population <= bound * population + (self.mean * bound) ** 2) & np.isfinite(population)
         return np.where(constant & (self.count > ddof), 0.0, np.sqrt(self.var(ddof)))
 
 

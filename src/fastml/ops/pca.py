@@ -14,7 +14,7 @@ from fastml.ops import moments
 class PCAResult:
     """Components of a data set; `transform` and `inverse_transform` use them.
 
-    Shapes, with p columns and k components: mean (p,), float64; components (k, p) and all the others (k,), of X's dtype.
+    Shapes, with p columns and k components: mean (p,), float64; components (k, p) and the others (k,), of X's dtype.
     """
 
     mean: NDArray[Any]
@@ -29,14 +29,14 @@ class PCAResult:
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
         """(X - mean) @ components.T, of X's dtype; with `whiten`, divided by the standard deviations."""
-        result = _linalg.project(_validate.rows_of(X, self.mean.size), self.mean, self.components)
+        result = _linalg.project(_validate.rows_of(X, self.mean.size, "X"), self.mean, self.components)
         if self.whiten:
             result /= self._scale()
         return result
 
     def inverse_transform(self, Z: ArrayLike) -> NDArray[Any]:
         """Back to the original columns: Z @ components + mean."""
-        z = _validate.rows_of(Z, self.components.shape[0])
+        z = _validate.rows_of(Z, self.components.shape[0], "Z")
         scaled = z * self._scale() if self.whiten else z
         result: NDArray[Any] = (scaled @ self.components + self.mean).astype(z.dtype, copy=False)
         return result
@@ -71,40 +71,42 @@ def pca(
 
     Raises TypeError for dtypes; ValueError for shapes, NaN or infinity, and n_components out of range.
 
-    A scatter matrix holds squares: an eigenvalue below sqrt(eps) of the largest has lost half of its digits. Where a
-    component asked for is that small, "auto" goes on to "full". The mean is subtracted before anything is rounded, so
-    the result is right on uncentred data. Signs: the largest entry of each component is positive. Cost: rows *
-    columns^2 flops in one pass over X, and an eigenproblem; "full" takes twice as many, and a centred copy.
+    A scatter matrix holds squares: an eigenvalue below sqrt(eps) of the largest has lost half of its digits. Where one
+    that was asked for, or the sum of the others, is that small, "auto" goes on to "full". The mean is subtracted before
+    anything is rounded, so the result is right on uncentred data. Signs: the largest entry of each component is
+    positive. Cost: rows * columns^2 flops in one pass over X, and an eigenproblem; "full" takes twice as many, and a
+    centred copy.
     scikit-learn: `PCA(n_components).fit(X)`. K. Pearson (1901), Philosophical Magazine 2.
 
     >>> import numpy as np, fastml
-    >>> line = np.arange(5.0)[:, np.newaxis] * [3.0, 4.0] + 1e6
-    >>> result = fastml.pca(line, 1)
-    >>> result.components.round(6), result.explained_variance.round(6)
-    (array([[0.6, 0.8]]), array([62.5]))
+    >>> cross = np.array([[6.0, 8.0], [-6.0, -8.0], [4.0, -3.0], [-4.0, 3.0]]) + 1e6
+    >>> result = fastml.pca(cross, 1)
+    >>> result.components.round(6), result.explained_variance.round(3)
+    (array([[0.6, 0.8]]), array([66.667]))
     """
     problem, keep = _validate.pca(X, n_components, solver=solver, whiten=whiten)
-    wide = problem.x.shape[0] < problem.x.shape[1]
-    if solver == "covariance_eigh" or (solver == "auto" and not wide):
-        result = _covariance_eigh(problem, keep, whiten, n_threads, backend)
-        if solver == "covariance_eigh" or not _lost_digits(result):
-            return result
+    if problem.scatter.size:
+        kernel = _dispatch.kernel("pca", problem, backend)
+        kernel(*problem, _threads.count(n_threads, problem.work))
+        if solver == "covariance_eigh" or np.isfinite(problem.scatter).all():
+            result = _covariance_eigh(problem, keep, whiten)
+            if solver == "covariance_eigh" or not _lost_digits(result):
+                return result
     return _full(problem, keep, whiten, n_threads, backend)
 
 
 def _lost_digits(result: PCAResult) -> bool:
-    """Whether the smallest variance kept, or the noise beside them, is too small for a matrix of squares to tell."""
+    """Whether the smallest variance kept, or all that was left out, is too small for a matrix of squares to tell."""
     variance = result.explained_variance
-    smallest = np.sqrt(np.finfo(variance.dtype).eps) * variance[0]
-    noise_lost = variance.size < min(result.n_samples, result.mean.size) and result.noise_variance < smallest
-    return bool(variance[-1] < smallest or noise_lost)
+    dtype = np.finfo(variance.dtype)
+    if variance[0] < dtype.tiny / dtype.eps:  # products underflowed
+        return True
+    smallest = np.sqrt(dtype.eps) * variance[0]
+    left_out = min(result.n_samples, result.mean.size) - variance.size
+    return bool(variance[-1] < smallest or (left_out and result.noise_variance * left_out < smallest))
 
 
-def _covariance_eigh(
-    problem: Any, keep: int | float | None, whiten: bool, n_threads: int | None, backend: str | None
-) -> PCAResult:
-    kernel = _dispatch.kernel("pca", problem, backend)
-    kernel(*problem, _threads.count(n_threads, problem.work))
+def _covariance_eigh(problem: Any, keep: int | float | None, whiten: bool) -> PCAResult:
     _validate.finite_result(problem.x, problem.scatter)
     total = float(problem.scatter.trace())
     at_most = keep if isinstance(keep, int) else min(problem.x.shape)
@@ -118,7 +120,8 @@ def _full(
     _validate.finite_result(problem.x, problem.x)
     problem.mean[:] = moments.compute(_validate.moments(problem.x)[0], n_threads, backend).mean
     values, components = _linalg.svd_centred(problem.x, problem.mean)
-    squares = np.square(values, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        squares = np.square(values, dtype=np.float64)
     return _result(problem, squares, components, float(squares.sum()), keep, whiten, "full")
 
 
@@ -126,6 +129,9 @@ def _result(
     problem: Any, squares: Any, components: Any, total: float, keep: Any, whiten: bool, solver: str
 ) -> PCAResult:
     n, dtype, rank = problem.x.shape[0], problem.x.dtype, min(problem.x.shape)
+    with np.errstate(over="ignore"):
+        variance = (squares / (n - 1)).astype(dtype)
+    _validate.finite_result(problem.x, variance)
     ratio = squares / total if total > 0 else np.zeros_like(squares)
     k = keep or rank
     if isinstance(keep, float):
@@ -136,7 +142,7 @@ def _result(
         mean=problem.mean,
         components=_linalg.fix_signs(components[:k]).astype(dtype, order="C"),
         singular_values=np.sqrt(squares[:k]).astype(dtype),
-        explained_variance=(squares[:k] / (n - 1)).astype(dtype),
+        explained_variance=variance[:k],
         explained_variance_ratio=ratio[:k].astype(dtype),
         noise_variance=noise,
         n_samples=n,

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastml import _dispatch, _threads, _validate
-from fastml._validate.matrices import empty_moments
 from fastml.ops import moments
+
+HUGE = 600  # the square of any float64 / 2^600 is finite
 
 
 def standardize(
@@ -56,14 +57,24 @@ def standardize(
     )  # fmt: skip
     used = problem.scale
     if (with_mean and mean is None) or (with_std and std is None):
-        stats = moments.compute(empty_moments(problem.x, problem.axis), n_threads, backend)
+        data_mean, data_std = _statistics(problem, float(ddof), n_threads, backend)
         if with_mean and mean is None:
-            problem.mean[:] = stats.mean
+            problem.mean[:] = data_mean
         if with_std and std is None:
-            used = stats.std(ddof)
+            used = data_std
             problem.scale[:] = np.where(used == 0, 1.0, used)
     kernel = _dispatch.kernel("standardize", problem, backend)
     threads = _threads.count(n_threads, problem.work)
     if problem.x.size:
         kernel(*problem, threads)
     return (result, problem.mean, used) if return_stats else result
+
+
+def _statistics(problem: Any, ddof: float, n_threads: int | None, backend: str | None) -> tuple[Any, Any]:
+    stats = moments.compute(_validate.empty_moments(problem.x, problem.axis), n_threads, backend)
+    std = stats.std(ddof)
+    huge = np.isinf(std)
+    if huge.any():  # squares overflowed; a power of two changes no digit
+        smaller = _validate.empty_moments(np.ldexp(problem.x, -HUGE), problem.axis)
+        std = np.where(huge, np.ldexp(moments.compute(smaller, n_threads, backend).std(ddof), HUGE), std)
+    return stats.mean, std
