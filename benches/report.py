@@ -67,6 +67,16 @@ def losses(groups: dict[tuple[str, str, str], dict[str, dict[str, Any]]]) -> lis
     return lines or ["In this run, nowhere."]
 
 
+def errors(groups: dict[tuple[str, str, str], dict[str, dict[str, Any]]]) -> list[str]:
+    """Every peer whose answer is off by more than 100 roundings of its dtype."""
+    lines = []
+    for (op, case, dtype), rows in groups.items():
+        for name, row in rows.items():
+            if row["max_error"] > {"float32": 6e-6, "float64": 1.1e-14}[dtype]:
+                lines.append(f"* {op}, {case}, {dtype}: {name}, {row['max_error']:.0e}.")
+    return lines or ["In this run, nobody's."]
+
+
 def render(path: Path) -> str:
     data, groups = load(path)
     machine, first = data["machine_info"], data["benchmarks"][0]["extra_info"]
@@ -83,6 +93,10 @@ def render(path: Path) -> str:
             "**Where fastml loses**",
             "",
             *losses(groups),
+            "",
+            "**Whose answer is off** by more than 100 roundings: largest error, as a share of the largest value",
+            "",
+            *errors(groups),
         ]
     )
 

@@ -151,9 +151,9 @@ def test_without_numba_its_backend_says_how_to_get_it():
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("op", OPS)
 def test_explain_names_the_rung_and_does_not_run_it(op, backend, monkeypatch):
-    monkeypatch.setattr(_dispatch, "load", lambda rung: pytest.fail("explain() loads a kernel"))
     args, options = CASES[op].arguments(np.float32)
     rung = _dispatch.choose(op, CASES[op].problem(np.float32), backend)
+    monkeypatch.setattr(_dispatch, "load", lambda rung: pytest.fail("explain() loads a kernel"))
     text = fastml.explain(op, *args, backend=backend, n_threads=3, **options)
     assert f"{op}: {backend}, rung {rung.name!r} ({_dispatch.location(rung)})" in text
     assert rung.idea in text

@@ -134,16 +134,16 @@ def test_what_runs_on_scikit_learns_code(options, monkeypatch):
     np.testing.assert_array_equal(ours, theirs)
 
 
-def test_auto_on_large_matrices(monkeypatch):
+def test_auto_on_large_matrices():
     X = data(600, 700, np.float32)
     ours, theirs = (cls(3, random_state=0).fit(X) for cls in (PCA, Theirs))
     assert ours.svd_solver_ == "randomized"
     assert_same_fit(ours, theirs, 0, np.float32)
-    assert PCA(3).fit(X.T).svd_solver_ == "covariance_eigh"  # 600 columns: exact, and not slower
+    assert PCA(3).fit(X.T).svd_solver_ == "randomized"
+    assert PCA(50).fit(X.T).svd_solver_ == "covariance_eigh"  # 60 random vectors cost more than exact ones
+    assert PCA(10).fit(data(5010, 501, np.float32)).svd_solver_ == "covariance_eigh"
     assert PCA(3).fit(X[:500]).svd_solver_ == "full"
     assert PCA(500).fit(X).svd_solver_ == "full"  # no few of 600
-    monkeypatch.setattr(module, "MOST_COLUMNS", 599)
-    assert PCA(3).fit(X.T).svd_solver_ == "randomized"
     assert PCA(0.5).fit(X.T).svd_solver_ in ("covariance_eigh", "full")
 
 

@@ -11,6 +11,7 @@ from benches import report
 
 def bench(op: str, contender: str, seconds: float) -> dict[str, Any]:
     info = {"op": op, "case": "a case", "dtype": "float32", "contender": contender, "threads": 2, "isa": "v3"}
+    info["max_error"] = 0.02 if contender == "scikit-learn" else 1e-7
     return {"extra_info": {**info, "GB/s": 1 / seconds, "GFLOP/s": 2 / seconds}, "stats": {"median": seconds}}
 
 
@@ -35,7 +36,12 @@ def test_the_table_compares_like_with_like(results):
 
 def test_losses_are_listed(results):
     text = report.render(results)
-    assert text.endswith("* pca, a case, float32: NumPy takes 0.500 of fastml cython's time.")
+    assert "* pca, a case, float32: NumPy takes 0.500 of fastml cython's time.\n" in text
+
+
+def test_errors_are_listed(results):
+    assert report.render(results).endswith("roundings: largest error, as a share of the largest value\n\n"
+                                           "* pca, a case, float32: scikit-learn, 2e-02.")  # fmt: skip
 
 
 def test_only_what_lies_between_the_markers_changes(results, tmp_path, monkeypatch):

@@ -2,8 +2,8 @@
 #
 # Within a block, sums are taken of x - shift, where shift is a value of the block itself: then sum((x - shift)^2) is at
 # most (block length) times the sum of squared deviations, and the correction by sum(x - shift)^2 / n loses at most 8 to
-# 10 of float64's 53 bits, whatever the offset of the data. Blocks are merged by Chan's formula. Until the end, means are
-# kept relative to an origin, a value of the data that all blocks of a feature share: at the offset itself their
+# 10 of float64's 53 bits, whatever the offset of the data. Blocks are merged by Chan's formula. Until the end, means
+# are kept relative to an origin, a value of the data that all blocks of a feature share: at the offset itself their
 # differences would be rounded.
 #
 # T. F. Chan, G. H. Golub, R. J. LeVeque (1983), Algorithms for computing the sample variance, Amer. Statistician.
