@@ -1,6 +1,7 @@
 """What every bench does: check the result against float64, warm up, time, and record what was moved and computed."""
 
 import importlib.util
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,9 +16,10 @@ import fastml
 from benches.cases import BENCH, Case, cost
 
 DTYPES = ("float32", "float64")
-# Of the largest value: catches a wrong answer; tests judge the digits. A peer may be approximate: its error is reported.
+# Of the largest value: catches a wrong answer, tests judge the digits. A peer may be approximate; its error is shown.
 TOLERANCE = {"float32": 2e-5, "float64": 1e-11}
 PEERS_TOLERANCE = 0.1
+PAUSE = 0.15  # seconds before timing: OpenBLAS' threads spin for 105 ms (measured) after their work, and take a core
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ def run(benchmark: Any, case: Case, dtype: str, contender: Contender) -> None:
             op=case.op, case=case.name, dtype=dtype, contender=contender.name, bytes=least.bytes, flops=least.flops,
             max_error=largest, threads=n_threads, isa=fastml.configuration()["isa"],
         )  # fmt: skip
+        if not benchmark.disabled:
+            time.sleep(PAUSE)
         benchmark(call)
         if benchmark.stats:  # None when benches run as tests
             seconds = benchmark.stats.stats.median

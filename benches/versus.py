@@ -3,8 +3,9 @@
     python -m benches.versus [--op conv2d] [--dtype float32] [--fastml "fastml numba"] [--rounds 7] [--json FILE]
 
 Two libraries that each own a thread pool slow each other down while the idle one's threads still spin. So each
-contender runs in blocks of at least 100 ms, with a pause between, in alternating order, with the same number of
-threads, and what is reported is the median of the ratios of neighbouring blocks, with the lowest and highest.
+contender runs in blocks of at least 100 ms, with a pause between that outlasts the spinning, in alternating order, with
+the same number of threads, and what is reported is the median of the ratios of neighbouring blocks, with the lowest and
+highest.
 """
 
 import argparse
@@ -19,11 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benches.cases import BENCH, Case
-from benches.harness import DTYPES, OWN, Contender, equal_threads, prepared
+from benches.harness import DTYPES, OWN, PAUSE, Contender, equal_threads, prepared
 from fastml._registry import OPS
 
 BLOCK = 0.1  # seconds
-PAUSE = 0.03
 ESTIMATORS = {"standardize": "fastml StandardScaler", "pca": "fastml PCA"}  # what competes with scikit-learn
 
 

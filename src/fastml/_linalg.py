@@ -1,13 +1,36 @@
 """What PCA does around its kernel: LAPACK through SciPy, signs, projection. The only place that imports SciPy."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 Array: TypeAlias = NDArray[Any]
 
+SMALL = 1024  # rows of an eigenproblem that one thread solves about as fast as several
 PROJECT_BYTES = 1 << 18  # of a block of rows that is centred and multiplied while it is in cache
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    import scipy.linalg  # its BLAS must be there to be found  # noqa: F401
+
+    return ThreadpoolController()
+
+
+_lock = threading.Lock()  # the number of threads is one for the process: two callers would restore each other's limit
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """BLAS threads spin for 0.1 s after their work and slow down the kernels that come next: do without them."""
+    with _lock, _controller().limit(limits=1, user_api="blas"):
+        yield
 
 
 def eigh_largest(scatter: Array, k: int) -> tuple[Array, Array]:
@@ -15,9 +38,10 @@ def eigh_largest(scatter: Array, k: int) -> tuple[Array, Array]:
     from scipy.linalg import eigh
 
     p = scatter.shape[0]
-    few = 4 * k < p  # measured: below a quarter, `syevr` for some beats `syevd` for all
+    few = 8 * k < p  # measured for p from 50 to 784: below about an eighth, `syevr` for some beats `syevd` for all
     subset, driver = ((p - k, p - 1), "evr") if few else (None, "evd")
-    values, vectors = eigh(scatter, subset_by_index=subset, driver=driver, overwrite_a=True, check_finite=False)
+    with _one_blas_thread() if p <= SMALL else nullcontext():
+        values, vectors = eigh(scatter, subset_by_index=subset, driver=driver, overwrite_a=True, check_finite=False)
     return np.maximum(values[::-1][:k], 0.0), vectors.T[::-1][:k]
 
 
@@ -49,7 +73,8 @@ def project(x: Array, mean: Array, components: Array) -> Array:
     """(x - mean) @ components.T, in blocks of rows: no centred copy, and no cancellation."""
     result = np.empty((x.shape[0], components.shape[0]), x.dtype)
     basis = np.ascontiguousarray(components.T, dtype=x.dtype)
-    step = max(PROJECT_BYTES // (8 * max(x.shape[1], 1)), 64)
+    step = max(SMALL = 1024  # rows of an eigenproblem that one thread solves about as fast as several
+PROJECT_BYTES // (8 * max(x.shape[1], 1)), 64)
     for start in range(0, x.shape[0], step):
         block = (x[start : start + step] - mean).astype(x.dtype, copy=False)
         np.matmul(block, basis, out=result[start : start + step])

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import decomposition
 from sklearn.base import _fit_context
+from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastml import _linalg
@@ -82,7 +83,7 @@ class PCA(decomposition.PCA):
         dense_solver = self.svd_solver in ("auto", "covariance_eigh", "full")
         if left_to_sklearn(self) or not dense_solver or k in ("mle", 0):
             return None
-        array: NDArray[Any] = validate_data(self, X, **CHECKS)
+        array: NDArray[Any] = validate_data(self, X, **CHECKS, ensure_all_finite=False)
         if not for_kernels(array) or array.shape[0] == 1:
             return None
         if isinstance(k, int):
@@ -90,7 +91,12 @@ class PCA(decomposition.PCA):
                 return None  # for scikit-learn's error message
             if self.svd_solver == "auto" and _randomized(array.shape, k):
                 return None
-        self._keep(pca(array, k, solver=self.svd_solver, whiten=self.whiten))
+        try:
+            result = pca(array, k, solver=self.svd_solver, whiten=self.whiten)
+        except ValueError:
+            assert_all_finite(array, input_name="X", estimator_name="PCA")  # in scikit-learn's words
+            raise
+        self._keep(result)
         return array
 
     def _keep(self, result: PCAResult) -> None:
