@@ -73,8 +73,7 @@ def project(x: Array, mean: Array, components: Array) -> Array:
     """(x - mean) @ components.T, in blocks of rows: no centred copy, and no cancellation."""
     result = np.empty((x.shape[0], components.shape[0]), x.dtype)
     basis = np.ascontiguousarray(components.T, dtype=x.dtype)
-    step = max(SMALL = 1024  # rows of an eigenproblem that one thread solves about as fast as several
-PROJECT_BYTES // (8 * max(x.shape[1], 1)), 64)
+    step = max(PROJECT_BYTES // (8 * max(x.shape[1], 1)), 64)
     for start in range(0, x.shape[0], step):
         block = (x[start : start + step] - mean).astype(x.dtype, copy=False)
         np.matmul(block, basis, out=result[start : start + step])
