@@ -39,7 +39,7 @@ ARROWS = (
     ("_threads.py", "_core.baseline._system", ""),
     ("_cpu.py", "_core.baseline._system", ""),
     ("_registry.py", "", ""),
-    ("_linalg.py", "", "scipy"),
+    ("_linalg.py", "", "scipy threadpoolctl"),
     ("_ref/", "", ""),
     ("_jit/", "_jit._flags", "numba"),
     ("_core/", "_core", "libc cython"),
