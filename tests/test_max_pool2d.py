@@ -14,7 +14,7 @@ GRID = [
     for kernel in (1, 2, 3)
     for stride in (1, 2, 4)
     for dilation in (1, 2, 3)
-    for padding in range(((kernel - 1) * dilation + 1) // 2 + 1)
+    for padding in range(kernel // 2 + 1)
     for ceil in (False, True)
 ]
 

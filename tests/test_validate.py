@@ -166,7 +166,7 @@ def test_matrices(op, changes, error, pattern):
     (IMAGE_OPS, {"padding": ((0, 0), (1, 1, 1))}, ValueError, r"^padding\[1\] must be an integer or two"),
     ("conv2d", {"padding": 2**24 + 1, "stride": 2**25}, ValueError, "^padding must be at most 16777216 on a side"),
     ("conv2d", {"padding": 2**63 - 1}, ValueError, "^padding must be"),
-    (POOLS, {"padding": 2}, ValueError, r"^padding must be at most half of the dilated kernel \(2\)"),
+    (POOLS, {"padding": 2}, ValueError, r"^padding must be at most half of the kernel \(2\)"),
     (POOLS, {"padding": ((0, 2), (0, 0))}, ValueError, "^padding must be less than the dilated kernel"),
     *((POOLS, {"kernel_size": v}, ValueError, "^kernel_size must be") for v in (0, -1, (1, 2, 3), 2**63)),
     *((POOLS, {"kernel_size": v}, TypeError, "^kernel_size must be") for v in (2.0, None, True, "2")),

@@ -58,8 +58,8 @@ def _sides(padding: Any, bare: list[Axis], pooling: bool) -> list[tuple[int, int
         return sides
     both = pair(padding, "padding", 0)
     for axis, amount in zip(bare, both, strict=True):
-        if pooling and amount > axis.span // 2:
-            raise ValueError(f"padding must be at most half of the dilated kernel ({axis.span}), got {padding}")
+        if pooling and amount > axis.kernel // 2:
+            raise ValueError(f"padding must be at most half of the kernel ({axis.kernel}), got {padding}")
     return [(amount, amount) for amount in both]
 
 
