@@ -21,7 +21,7 @@ build: .venv/ready  ## set up .venv if need be, and compile what changed in src/
 
 bench: build  ## time every kernel against NumPy and what else is installed; ends with the table
 	@mkdir -p .bench
-	$(BIN)/python -m pytest benches --benchmark-only --benchmark-json=$(RESULTS) --benchmark-quiet -q -p no:warnings
+	$(BIN)/python -m pytest --benchmark-only --benchmark-json=$(RESULTS) -q -p no:warnings --no-summary benches
 	@$(BIN)/python -m benches.report $(RESULTS)
 
 test: build  ## run all tests, and each bench once as a test
@@ -33,7 +33,7 @@ lint: .venv/ready  ## style, types
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint src/fastml/_core
 
 smoke: build  ## time the small benches only: does the harness work?
-	$(BIN)/python -m pytest benches --benchmark-only --benchmark-max-time=0.01 -q -k "wine or digits or breast or photograph-"
+	$(BIN)/python -m pytest benches --benchmark-only --benchmark-max-time=0.01 -q -k "wine or digits or breast"
 
 report: $(RESULTS)  ## write the table of the last `make bench` into the README
 	$(BIN)/python -m benches.report $(RESULTS) --write README.md

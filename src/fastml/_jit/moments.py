@@ -39,7 +39,7 @@ def _merge(count, mean, m2, j, n, block_mean, block_m2):
     delta = block_mean - mean[j]
     if count[j] == 0:
         mean[j], m2[j] = block_mean, block_m2
-    elif not np.isfinite(delta):  # infinity in the data, of which the mean is infinite, too
+    elif not abs(delta) < np.inf:  # infinity in the data; np.isfinite subtracts, which "reassoc" may cancel
         mean[j], m2[j] = mean[j] + block_mean, np.nan
     else:
         share = n / (count[j] + n)
