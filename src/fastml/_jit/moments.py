@@ -65,7 +65,7 @@ def _merge_sums(count, mean, m2, j, n, shift, total, squares):
 def _first_finite(values):
     """A value to shift by."""
     for value in values:
-        if np.isfinite(value):
+        if abs(value) < np.inf:
             return float(value)
     return 0.0
 
