@@ -25,7 +25,8 @@ assert not [name for name in names if name.startswith(("tests", "benches"))]
 
 with tarfile.open(sdist) as archive:
     inside = {name.partition("/")[2] for name in archive.getnames()}
-for path in ("setup.py", "src/fastml/_core/simd.h", "src/fastml/_core/_stats.pxd", "tests/test_rungs.py", "Makefile"):
+needed = ("setup.py", "src/fastml/_core/simd.h", "src/fastml/_core/_stats.pxd", "tests/test_rungs.py", ".ci/run")
+for path in (*needed, "Makefile"):
     assert path in inside, path
 assert not [name for name in inside if name.endswith((".so", ".c"))]
 print(f"{wheel.name}: {wheel.stat().st_size / 2**20:.1f} MB, levels {', '.join(levels)}; {sdist.name} is complete")

@@ -72,10 +72,9 @@ def cost(case: Case, dtype: Any) -> Cost:
     if case.op == "conv2d":
         taps = problem.weight[0].size
         return Cost(x.nbytes + problem.weight.nbytes + out.nbytes, 2.0 * out.size * taps)
-    if case.op == "max_pool2d":
-        return Cost(x.nbytes + out.nbytes + problem.indices.nbytes, out.size * problem.kernel_h * problem.kernel_w)
-    if case.op == "avg_pool2d":
-        return Cost(x.nbytes + out.nbytes, out.size * problem.kernel_h * problem.kernel_w)
+    if case.op in ("max_pool2d", "avg_pool2d"):  # rows first, then across
+        indices = problem.indices.nbytes if case.op == "max_pool2d" else 0
+        return Cost(x.nbytes + out.nbytes + indices, out.size * (problem.kernel_h + problem.kernel_w))
     if case.op == "batch_norm":
         reads = 2 if problem.training else 1
         return Cost(reads * x.nbytes + out.nbytes + problem.residual.nbytes, (2 + 4 * problem.training) * x.size)

@@ -197,3 +197,9 @@ def test_empty_matrices(shape, axis):
     stats = fastml.moments(np.empty(shape), axis)
     assert stats.count.shape == stats.mean.shape == stats.m2.shape == (shape[1 - axis],)
     assert (stats.count == 0).all() and stats.count.dtype == np.int64
+
+
+def test_merging_infinite_means():
+    infinite, finite = fastml.moments(np.array([[1.0], [np.inf]])), fastml.moments(np.array([[2.0], [3.0]]))
+    for merged in (infinite.merge(finite), finite.merge(infinite)):
+        assert merged.mean == np.inf and np.isnan(merged.var())

@@ -1,11 +1,15 @@
 """pca against scikit-learn's full solver and NumPy's SVD of data centred in float64."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 from sklearn import datasets
 from sklearn.decomposition import PCA
 
 import fastml
+from fastml import _linalg
 
 random = np.random.default_rng(0)
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -226,3 +230,30 @@ def test_transforms_of_other_columns_are_refused():
         result.inverse_transform(X)
     with pytest.raises(TypeError, match=r"^X must be float32"):
         result.transform(X.astype(complex))
+
+
+def test_first_rows_unlike_the_others_do_not_spoil_the_shift():
+    X = random.normal(size=(20_000, 4)) * [1, 0.5, 0.2, 0.1] * 20 + 1000
+    X[:256] = 0
+    X = X.astype(np.float32)
+    exact = np.linalg.eigvalsh(np.cov(X.astype(np.float64), rowvar=False))[::-1]
+    result = fastml.pca(X, 2)
+    np.testing.assert_allclose(result.explained_variance, exact[:2], rtol=3e-4)
+
+
+def test_a_fork_during_an_eigenproblem_leaves_the_child_working():
+    """A thread holds the lock on BLAS threads when the process forks; the child must not wait for it."""
+    X = random.normal(size=(50, 5))
+    fastml.pca(X)
+    with _linalg._lock:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)  # ends a child that hangs
+            fastml.pca(X)
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_results_can_be_compared_and_kept_in_sets():
+    result = fastml.pca(random.normal(size=(9, 3)))
+    assert result == result and len({result, result}) == 1

@@ -234,3 +234,11 @@ def test_integers_give_float64(dtype):
     y = fastml.standardize(X)
     assert y.dtype == np.float64
     np.testing.assert_array_equal(y, fastml.standardize(X.astype(np.float64)))
+
+
+@pytest.mark.parametrize("column", [[1.5e308, -1.5e308, 0.0], [1.2e308, -0.7e308, 0.0], [1e200, -1e200, 0.0]])
+def test_values_whose_differences_or_squares_overflow(column):
+    small = np.ldexp(np.array(column), -600)
+    expected = (small - small.mean()) / small.std()
+    X = np.array(column)[:, np.newaxis]
+    assert abs(fastml.standardize(X)[:, 0] - expected).max() < 1e-14

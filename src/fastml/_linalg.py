@@ -1,5 +1,6 @@
 """What PCA does around its kernel: LAPACK through SciPy, signs, projection. The only place that imports SciPy."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -24,6 +25,15 @@ def _controller() -> ThreadpoolController:
 
 
 _lock = threading.Lock()  # the number of threads is one for the process: two callers would restore each other's limit
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()  # a thread that held the old one is not in the child
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextmanager

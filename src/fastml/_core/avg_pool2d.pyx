@@ -7,7 +7,7 @@ from fastml._core._types cimport floating
 
 
 cdef enum:
-    CACHE_LINE = 64  # bytes; the threads' scratch rows start on lines of their own
+    GAP = 64  # values between the scratch rows of two threads, so that they share no cache line
 
 
 def loops(
@@ -65,10 +65,10 @@ def rows_first(
 ):
     """Sums of whole rows first, then across: kernel_h + kernel_w additions a value, vectorised, in float64."""
     cdef Py_ssize_t reach = (out.shape[2] - 1) * stride_w + kernel_w  # where the last window ends
-    cdef Py_ssize_t width = max(reach, pad_left + x.shape[2]) + CACHE_LINE
+    cdef Py_ssize_t width = max(reach, pad_left + x.shape[2]) + GAP
     cdef Py_ssize_t task, n_rows = out.shape[1]
     cdef double[:, ::1] padded = np.zeros((n_threads, width))  # zeros at both ends: windows need not ask where they are
-    cdef double[:, ::1] sums = np.empty((n_threads, out.shape[2] + CACHE_LINE))
+    cdef double[:, ::1] sums = np.empty((n_threads, out.shape[2] + GAP))
     for task in prange(out.shape[0] * n_rows, nogil=True, num_threads=n_threads, schedule="static"):
         _one_row(
             &x[task // n_rows, 0, 0], x.shape[1], x.shape[2], kernel_h, kernel_w,

@@ -15,7 +15,7 @@ cdef enum:
     LEAST_PANELS = 8  # of a block of outputs: packing the patches for fewer than 48 would cost more than it saves
     TILE_SIZE = 256  # values that a tile of any vector length fits into
     MOST_COLUMNS = 32  # of a tile
-    CACHE_LINE = 64  # bytes; the threads' scratch rows start on lines of their own
+    GAP = 64  # values between the scratch rows of two threads, so that they share no cache line
 
 
 cdef struct Geometry:
@@ -105,7 +105,7 @@ def rows(
     cdef Py_ssize_t reach = (g.out_w - 1) * stride_w + (g.kernel_w - 1) * dilation_w + 1  # where the last window ends
     cdef Py_ssize_t task, outputs = out.shape[1], out_h = out.shape[2]
     dtype = np.float32 if floating is float else np.float64
-    cdef floating[:, ::1] scratch = np.zeros((n_threads, max(reach, pad_left + g.w) + CACHE_LINE), dtype=dtype)
+    cdef floating[:, ::1] scratch = np.zeros((n_threads, max(reach, pad_left + g.w) + GAP), dtype=dtype)
     for task in prange(out.shape[0] * outputs * out_h, nogil=True, num_threads=n_threads, schedule="static"):
         _one_row(
             &g, x, weight, bias, residual, outputs // groups, relu, &scratch[threadid(), 0], out,
@@ -189,7 +189,7 @@ def im2col(
     cdef Py_ssize_t task, panel, image, a, d
     dtype = np.float32 if floating is float else np.float64
     cdef floating[:, :, ::1] packed = np.zeros((groups * panels, taps, TILE_ROWS), dtype=dtype)
-    cdef floating[:, ::1] scratch = np.empty((n_threads, MOST_STRIPS * STRIP * columns + CACHE_LINE), dtype=dtype)
+    cdef floating[:, ::1] scratch = np.empty((n_threads, MOST_STRIPS * STRIP * columns + GAP), dtype=dtype)
     with nogil:
         for panel in prange(groups * panels, num_threads=n_threads, schedule="static"):
             _pack_weights(weight, weight.shape[0] // groups, panel // panels, panel % panels, taps, &packed[panel, 0, 0])
@@ -231,7 +231,7 @@ cdef void _block(
     cdef floating tile[TILE_SIZE]
     cdef Segment segments[MOST_STRIPS * MOST_COLUMNS]
     count = _segments(first_strip * columns, min(last_strip * columns, pixels), g.out_w, columns, segments)
-    if last_strip * columns > pixels:  # lanes without a pixel
+    if last_strip * columns > pixels:  # lanes without a pixel are multiplied, too: zeros, as denormals would be slow
         memset(strips + (last_strip - 1 - first_strip) * STRIP * columns, 0, STRIP * columns * sizeof(floating))
     while first_tap < taps:  # outermost: the weights of DEPTH taps stay in the second-level cache
         depth = min(DEPTH, taps - first_tap)

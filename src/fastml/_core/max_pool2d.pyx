@@ -10,7 +10,7 @@ from fastml._core._types cimport floating
 
 
 cdef enum:
-    CACHE_LINE = 64  # bytes; the threads' scratch rows start on lines of their own
+    GAP = 64  # values between the scratch rows of two threads, so that they share no cache line
 
 
 def loops(
@@ -83,7 +83,7 @@ def rows(
     """
     # as far as the last window reaches, or the row itself where the windows leave some of it out
     cdef Py_ssize_t reach = (out.shape[2] - 1) * stride_w + (kernel_w - 1) * dilation_w + 1
-    cdef Py_ssize_t width = max(reach, pad_left + x.shape[2]) + CACHE_LINE
+    cdef Py_ssize_t width = max(reach, pad_left + x.shape[2]) + GAP
     cdef Py_ssize_t task, n_rows = out.shape[1]
     dtype = np.float32 if floating is float else np.float64
     cdef floating[:, ::1] scratch = np.full((n_threads, width), -np.inf, dtype=dtype)

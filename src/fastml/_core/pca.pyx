@@ -56,9 +56,9 @@ def blocks(
 ):
     """One pass over blocks of rows: shift, pack, and multiply the upper half in register tiles of 6 x 2 vectors.
 
-    With s the mean of the first rows and d = x - s, the scatter matrix is D'D - n e e' where e is the mean of d. As e
-    is small beside the spread of the data, that subtraction loses nothing, which X'X - n m m' does. A column of ones
-    beside D gives the sum of d for free. Symmetry halves the work of a full product.
+    With s the mean of some rows and d = x - s, the scatter matrix is D'D - n e e' where e is the mean of d. As e is
+    small beside the spread of the data, that subtraction loses little; X'X - n m m' loses all at a large mean. A column
+    of ones beside D gives the sum of d for free. Symmetry halves the work of a full product.
     """
     cdef Py_ssize_t n = x.shape[0], columns = x.shape[1], lanes = _tile_columns(&x[0, 0])
     cdef Py_ssize_t panels_a = columns // TILE_ROWS + 1, panels_b = columns // lanes + 1  # with the column of ones
@@ -68,7 +68,8 @@ def blocks(
     cdef Py_ssize_t chunk, start = 0, panel
     dtype = np.float32 if floating is float else np.float64
     with np.errstate(invalid="ignore", over="ignore"):  # infinity is refused when the result shows it
-        provisional_mean = np.asarray(x[:DEPTH]).mean(axis=0, dtype=np.float64).astype(dtype)
+        some = np.asarray(x[:: max(n // DEPTH, 1)][:DEPTH])  # from all over: the first rows may be unlike the others
+        provisional_mean = some.mean(axis=0, dtype=np.float64).astype(dtype)
     cdef floating[::1] shift = provisional_mean
     cdef floating[:, ::1] a = np.empty((chunks, DEPTH * size_a), dtype=dtype)
     cdef floating[:, ::1] b = np.empty((chunks, DEPTH * size_b), dtype=dtype)

@@ -47,7 +47,7 @@ def conv2d(
     Exactly as if the image were padded with zeros: an infinite weight over padding gives NaN. Sums are in x's dtype, in
     an order that depends on the shapes alone: the result for an image does not depend on the batch it comes in, nor on
     the number of threads. Cost: 2 * weight.size / outputs flops a value of the result; scratch is a copy of the weights
-    and one strip or padded row a thread. PyTorch: `torch.nn.functional.conv2d`.
+    and 128 KiB or a padded row a thread. PyTorch: `torch.nn.functional.conv2d`.
 
     >>> import numpy as np, fastml
     >>> x = np.arange(9.0).reshape(1, 3, 3)

@@ -30,6 +30,9 @@ def explain(
     if op not in OPS:
         raise ValueError(f"op must be one of {', '.join(OPS)}; got {op!r}")
     problem = getattr(_validate, op)(*args, **kwargs)[0]
+    if op == "pca" and not problem.scatter.size:
+        why = "why: X is wide, or solver='full'"
+        return f"pca: LAPACK's QR and SVD, no kernel\n  {why}\n  problem: {_describe(problem)}"
     forced = kwargs.get("algorithm", "auto")
     rung = _dispatch.choose(op, problem, backend, forced)
     why = f"ships for {rung.backend}" if forced == "auto" else f"forced by algorithm={forced!r}"

@@ -26,8 +26,8 @@ def max_pool2d(
     ----------
     x: (n, channels, h, w), or one image (channels, h, w); float32 or float64, any layout.
     kernel_size, stride, dilation: an integer, or (vertical, horizontal); stride None is kernel_size.
-    padding: every form of `conv2d`; a number or pair at most half of the kernel, as in PyTorch; explicit sides less than
-        the dilated kernel.
+    padding: every form of `conv2d`; a number or pair at most half of the kernel, as in PyTorch; explicit sides less
+        than the dilated kernel.
     ceil_mode: round the number of windows up; the last one must start inside the image or the padding before it.
     return_indices: also return where each maximum is, int64, as row * w + column in its plane.
     out: C-contiguous, of the result's shape and dtype, sharing no memory with x.

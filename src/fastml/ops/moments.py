@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastml import _dispatch, _threads, _validate
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Moments:
     """What a stream of data or a distributed job needs to keep: count, mean and m2 of each feature.
 
@@ -39,7 +39,8 @@ class Moments:
         with np.errstate(invalid="ignore", over="ignore"):  # infinite means, or differences that overflow
             delta = np.where((self.count == 0) | (other.count == 0), 0.0, other.mean - mean)
             m2 = self.m2 + other.m2 + delta * delta * (self.count * share)
-            return type(self)(count, mean + delta * share, m2)
+            merged = np.where(np.isfinite(delta), mean + delta * share, mean + other.mean)
+            return type(self)(count, merged, m2)
 
     def var(self, ddof: float = 0) -> NDArray[np.float64]:
         """m2 / (count - ddof), or NaN where that is not positive."""

@@ -10,7 +10,7 @@ from fastml import _dispatch, _linalg, _threads, _validate
 from fastml.ops import moments
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PCAResult:
     """Components of a data set; `transform` and `inverse_transform` use them.
 
@@ -65,7 +65,8 @@ def pca(
     solver: "covariance_eigh" (scatter matrix and its eigenvectors), "full" (QR, then SVD of the triangle; more exact,
         slower), or "auto": the first for rows >= columns, unless accuracy asks for the second (below).
     whiten: `transform` gives unit variances.
-    n_threads, backend: for this call; None for what `set_num_threads` and `set_backend` say.
+    n_threads, backend: of the kernel, for this call; None for what `set_num_threads` and `set_backend` say. LAPACK goes
+        by the limits of its own threads.
 
     Returns a `PCAResult` in X's dtype; its `solver` says what was used.
 

@@ -72,9 +72,11 @@ def standardize(
 
 def _statistics(problem: Any, ddof: float, n_threads: int | None, backend: str | None) -> tuple[Any, Any]:
     stats = moments.compute(_validate.empty_moments(problem.x, problem.axis), n_threads, backend)
-    std = stats.std(ddof)
-    huge = np.isinf(std)
-    if huge.any():  # squares overflowed; a power of two changes no digit
+    mean, std = stats.mean, stats.std(ddof)
+    huge = (~np.isfinite(stats.m2)) | np.isinf(mean)
+    if huge.any():  # squares, or differences, overflowed; a power of two changes no digit
         smaller = _validate.empty_moments(np.ldexp(problem.x, -HUGE), problem.axis)
-        std = np.where(huge, np.ldexp(moments.compute(smaller, n_threads, backend).std(ddof), HUGE), std)
-    return stats.mean, std
+        stats = moments.compute(smaller, n_threads, backend)
+        mean = np.where(huge, np.ldexp(stats.mean, HUGE), mean)
+        std = np.where(huge, np.ldexp(stats.std(ddof), HUGE), std)
+    return mean, std
