@@ -26,7 +26,6 @@ elif NATIVE:
 
 # No -ffast-math: NaN and infinity mean something here. These three let the compiler vectorise and use FMA all the same.
 OPTIMIZE = ["-O0", "-g"] if DEBUG else ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
-BUILD = "build/" + "-".join(key for key in ("DEBUG", "NATIVE", "NO_OPENMP") if os.environ.get(f"FASTML_{key}") == "1")
 LINK = [] if DEBUG or sys.platform == "darwin" else ["-Wl,-s"]  # stripped: the wheel stays small
 DIRECTIVES = {"boundscheck": DEBUG, "wraparound": False, "cdivision": True, "initializedcheck": False, "binding": True}
 
@@ -46,8 +45,7 @@ def openmp_flags() -> list[str]:
     return []
 
 
-def extensions() -> list[Extension]:
-    openmp = openmp_flags()
+def extensions(openmp: list[str], folder: str) -> list[Extension]:
     built = []
     for level, march in LEVELS.items():
         modules = [
@@ -55,16 +53,22 @@ def extensions() -> list[Extension]:
                 f"fastml._core.{level}.{source.stem}",
                 [str(source)],
                 include_dirs=[str(CORE)],
-                depends=[str(header) for header in (*CORE.glob("*.pxd"), *CORE.glob("*.h"))],
+                depends=["setup.py", *map(str, (*CORE.glob("*.pxd"), *CORE.glob("*.h")))],
                 extra_compile_args=[*OPTIMIZE, *march, *openmp, "-Wno-unused-function", "-Wno-unknown-pragmas"],
                 extra_link_args=[*LINK, *openmp],
             )
             for source in sorted(CORE.glob("*.pyx"))
         ]
-        built += cythonize(modules, build_dir=f"{BUILD}/{level}", compiler_directives=DIRECTIVES, include_path=["src"],
+        built += cythonize(modules, build_dir=f"{folder}/{level}", compiler_directives=DIRECTIVES, include_path=["src"],
                            nthreads=os.cpu_count())  # fmt: skip
     return built
 
 
 if __name__ == "__main__":  # cythonize starts worker processes, which import this file
-    setup(ext_modules=extensions(), options={"build": {"build_base": BUILD}, "build_ext": {"parallel": os.cpu_count()}})
+    openmp = openmp_flags()
+    variant = {"debug": DEBUG, "native": NATIVE, "serial": not openmp}  # each has objects of its own
+    folder = "-".join(["build/kernels", *(name for name, on in variant.items() if on)])
+    setup(
+        ext_modules=extensions(openmp, folder),
+        options={"build": {"build_base": folder}, "build_ext": {"parallel": os.cpu_count()}},
+    )
