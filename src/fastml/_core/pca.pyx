@@ -1,5 +1,5 @@
 """Mean and scatter matrix, the sums that PCA needs. The specification is `fastml._ref.pca`."""
-from cython.parallel cimport prange
+from cython.parallel cimport prange, threadid
 
 import numpy as np
 
@@ -71,14 +71,14 @@ def blocks(
         some = np.asarray(x[:: max(n // DEPTH, 1)][:DEPTH])  # from all over: the first rows may be unlike the others
         provisional_mean = some.mean(axis=0, dtype=np.float64).astype(dtype)
     cdef floating[::1] shift = provisional_mean
-    cdef floating[:, ::1] a = np.empty((chunks, DEPTH * size_a), dtype=dtype)
-    cdef floating[:, ::1] b = np.empty((chunks, DEPTH * size_b), dtype=dtype)
+    cdef floating[:, ::1] a = np.empty((n_threads, DEPTH * size_a), dtype=dtype)
+    cdef floating[:, ::1] b = np.empty((n_threads, DEPTH * size_b), dtype=dtype)
     cdef double[:, :, ::1] sums = np.zeros((chunks, size_a, size_b))
     with nogil:
         if chunks > 1:
             for chunk in prange(chunks, num_threads=n_threads, schedule="static"):
-                _chunk(x, n * chunk // chunks, n * (chunk + 1) // chunks, &shift[0], &a[chunk, 0], &b[chunk, 0],
-                       &sums[chunk, 0, 0], panels_a, panels_b)
+                _chunk(x, n * chunk // chunks, n * (chunk + 1) // chunks, &shift[0], &a[threadid(), 0],
+                       &b[threadid(), 0], &sums[chunk, 0, 0], panels_a, panels_b)
         else:
             while start < n:
                 for panel in prange(panels_a + panels_b, num_threads=n_threads, schedule="static"):
