@@ -94,8 +94,8 @@ def render(path: Path) -> str:
             "",
             *losses(groups),
             "",
-            "**Whose answer is off** by more than 100 roundings of float32, or 1e-12 in float64 (which the reference is",
-            "computed in, too): largest error, as a share of the largest value.",
+            "**Whose answer is off** by more than 100 roundings of float32, or by 1e-12 in float64, in which the",
+            "reference is computed, too: largest error, as a share of the largest value.",
             "",
             *errors(groups),
         ]

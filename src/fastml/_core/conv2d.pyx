@@ -192,7 +192,8 @@ def im2col(
     cdef floating[:, ::1] scratch = np.empty((n_threads, MOST_STRIPS * STRIP * columns + GAP), dtype=dtype)
     with nogil:
         for panel in prange(groups * panels, num_threads=n_threads, schedule="static"):
-            _pack_weights(weight, weight.shape[0] // groups, panel // panels, panel % panels, taps, &packed[panel, 0, 0])
+            _pack_weights(weight, weight.shape[0] // groups, panel // panels, panel % panels, taps,
+                          &packed[panel, 0, 0])
         for task in prange(blocks * down, num_threads=n_threads, schedule="static"):
             a = task // down % across
             d = task % down
