@@ -15,7 +15,7 @@ from pathlib import Path
 from fastml._core.baseline import _system
 
 MOST_THREADS = 1024  # a typing mistake should not start a million threads
-SMALL_WORK = 100_000  # values or multiplications, about 30 us of work; waking the threads takes 5 to 10 us
+SMALL_WORK = 100_000  # values or multiplications, tens of microseconds: less is over before threads are awake
 
 _chosen: int | None = None
 _forked = False
