@@ -13,7 +13,9 @@ from threadpoolctl import ThreadpoolController
 
 Array: TypeAlias = NDArray[Any]
 
-SMALL = 1024  # rows of an eigenproblem for one thread: at 784, two are faster by a quarter (measured), and then spin
+# Rows of an eigenproblem for one thread. Measured at 784: two are faster by a quarter (some vectors) to a half (all),
+# but spin afterwards; below 256 they are no faster.
+SMALL = 1024
 PROJECT_BYTES = 1 << 18  # of a block of rows that is centred and multiplied while it is in cache
 
 
