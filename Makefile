@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RESULTS := .bench/latest.json
 
-.PHONY: help build bench test lint report smoke package clean
+.PHONY: help build bench figures test lint report smoke package clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -24,6 +24,9 @@ bench: build  ## time every kernel against NumPy and what else is installed; end
 	$(BIN)/python -m pytest --benchmark-only --benchmark-json=$(RESULTS) -q -p no:warnings --no-summary benches
 	@$(BIN)/python -m benches.report $(RESULTS)
 
+figures: build  ## measure, in pairs, whether fastml is as much faster than its peers as it is meant to be
+	$(BIN)/python -m benches.figures
+
 test: build  ## run all tests, and each bench once as a test
 	$(BIN)/python -m pytest -q
 
@@ -33,7 +36,7 @@ lint: .venv/ready  ## style, types
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint src/fastml/_core
 
 smoke: build  ## time the small benches only: does the harness work?
-	$(BIN)/python -m pytest benches --benchmark-only --benchmark-max-time=0.01 -q -k "wine or digits or breast"
+	$(BIN)/python -m pytest benches --benchmark-only --benchmark-max-time=0.01 -q -k "wine or digits or breast or 1x8x8x8 or 1x20"
 
 report: $(RESULTS)  ## write the table of the last `make bench` into the README
 	$(BIN)/python -m benches.report $(RESULTS) --write README.md

@@ -54,7 +54,7 @@ def extensions(openmp: list[str], folder: str) -> list[Extension]:
                 [str(source)],
                 include_dirs=[str(CORE)],
                 depends=["setup.py", *map(str, (*CORE.glob("*.pxd"), *CORE.glob("*.h")))],
-                extra_compile_args=[*OPTIMIZE, *march, *openmp, "-Wno-unused-function", "-Wno-unknown-pragmas"],
+                extra_compile_args=[*OPTIMIZE, *march, *openmp, "-Wno-unused-function", "-Wno-unknown-pragmas", "-Wno-psabi"],
                 extra_link_args=[*LINK, *openmp],
             )
             for source in sorted(CORE.glob("*.pyx"))

@@ -1,6 +1,6 @@
 """fastml.conv2d against NumPy and PyTorch; weights are prepared in every call, by all of them."""
 
-from benches.harness import Contender, cells, run
+from benches.harness import OWN, Contender, cells, run
 
 
 def _torch(case, args, options):
@@ -13,6 +13,6 @@ def _torch(case, args, options):
 PEERS = (Contender("PyTorch", _torch, "torch"),)
 
 
-@cells("conv2d", *PEERS)
+@cells("conv2d", *OWN, *PEERS)
 def test_conv2d(benchmark, case, dtype, contender):
     run(benchmark, case, dtype, contender)

@@ -1,6 +1,6 @@
-"""fastml.max_pool2d against NumPy and PyTorch."""
+"""fastml.max_pool2d against NumPy and PyTorch, which has another kernel for channels_last, a faster one."""
 
-from benches.harness import Contender, cells, run
+from benches.harness import OWN, Contender, cells, run
 
 
 def _torch(case, args, options):
@@ -10,9 +10,21 @@ def _torch(case, args, options):
     return lambda: torch.nn.functional.max_pool2d(x, **options)
 
 
-PEERS = (Contender("PyTorch", _torch, "torch"),)
+def _torch_channels_last(case, args, options):
+    import torch
+
+    x = torch.from_numpy(args[0]).contiguous(memory_format=torch.channels_last)
+    return lambda: torch.nn.functional.max_pool2d(x, **options)
 
 
-@cells("max_pool2d", *PEERS)
+PEERS = (
+    Contender("PyTorch", _torch, "torch"),
+    Contender(
+        "PyTorch channels_last", _torch_channels_last, "torch", lambda case: not case.options.get("return_indices")
+    ),
+)
+
+
+@cells("max_pool2d", *OWN, *PEERS)
 def test_max_pool2d(benchmark, case, dtype, contender):
     run(benchmark, case, dtype, contender)

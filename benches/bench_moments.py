@@ -1,8 +1,18 @@
-"""fastml.moments against NumPy."""
+"""fastml.moments against NumPy and what scikit-learn-intelex has for means and variances."""
 
-from benches.harness import cells, run
+from benches.harness import OWN, Contender, cells, run
 
 
-@cells("moments")
+def _intelex(case, args, options):
+    from sklearnex.basic_statistics import BasicStatistics
+
+    (x,) = args
+    return lambda: BasicStatistics(["mean", "sum_squares_centered"]).fit(x)
+
+
+PEERS = (Contender("scikit-learn-intelex", _intelex, "sklearnex"),)
+
+
+@cells("moments", *OWN, *PEERS)
 def test_moments(benchmark, case, dtype, contender):
     run(benchmark, case, dtype, contender)

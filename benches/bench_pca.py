@@ -1,21 +1,10 @@
-"""fastml.pca and fastml.PCA against NumPy's matrix product and scikit-learn: fit, from new data."""
+"""fastml.pca against NumPy's matrix product: components from new data."""
 
-from sklearn import decomposition
+from benches.harness import OWN, cells, run
 
-import fastml
-from benches.harness import Contender, cells, run
-
-
-def _estimator(base):
-    return lambda case, args, options: lambda: base(**options, random_state=0).fit(args[0])
+PEERS = ()
 
 
-PEERS = (
-    Contender("fastml PCA", _estimator(fastml.PCA)),
-    Contender("scikit-learn", _estimator(decomposition.PCA)),
-)
-
-
-@cells("pca", *PEERS)
+@cells("pca", *OWN, *PEERS)
 def test_pca(benchmark, case, dtype, contender):
     run(benchmark, case, dtype, contender)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,14 @@ from threadpoolctl import threadpool_limits
 
 import fastml
 from benches.cases import BENCH, Case, cost
+from fastml.learn import roofline
 
-DTYPES = ("float32", "float64")
 # Of the largest value: catches a wrong answer, tests judge the digits. A peer may be approximate; its error is shown.
 TOLERANCE = {"float32": 2e-5, "float64": 1e-11}
 PEERS_TOLERANCE = 0.1
 PAUSE = 0.15  # seconds before timing: OpenBLAS' threads spin for 105 ms (measured) after their work, and take a core
+# What is compared of an object.
+RESULTS = ("m2", "sum_squares_centered_", "var_", "variance_", "explained_variance", "explained_variance_")
 
 
 @dataclass(frozen=True)
@@ -29,16 +31,30 @@ class Contender:
     name: str
     prepare: Callable[[Case, tuple[Any, ...], dict[str, Any]], Callable[[], Any]]
     needs: str = ""  # a package
+    takes: Callable[[Case], bool] = lambda case: True
 
-    @property
-    def installed(self) -> bool:
-        return not self.needs or importlib.util.find_spec(self.needs) is not None
+    def enters(self, case: Case) -> bool:
+        """Whether it is installed and has something for this case."""
+        installed = not self.needs or importlib.util.find_spec(self.needs) is not None
+        return installed and self.name not in case.skip and self.takes(case)
+
+
+def _within(backend: str, call: Callable[[], Any]) -> Callable[[], Any]:
+    def within() -> Any:
+        with fastml.backend(backend):
+            return call()
+
+    return within
 
 
 def _own(backend: str) -> Contender:
     def prepare(case: Case, args: tuple[Any, ...], options: dict[str, Any]) -> Callable[[], Any]:
-        function = getattr(fastml, case.op)
-        return lambda: function(*args, **options, backend=backend)
+        implementation = getattr(fastml, case.op)
+        if not case.method:
+            return case.call(implementation, args, {**options, "backend": backend})
+        with fastml.backend(backend):  # a class has no such argument
+            call = case.call(implementation, args, options)
+        return call if backend == fastml.configuration()["backend"] else _within(backend, call)
 
     name = "NumPy" if backend == "numpy" else f"fastml {backend}"
     return Contender(name, prepare, "numba" if backend == "numba" else "")
@@ -49,20 +65,27 @@ OWN = (_own("cython"), _own("numba"), _own("numpy"))
 
 def values(result: Any) -> list[np.ndarray]:
     """What is compared: the array, each of several, or an object's variances."""
+    if result is None:  # a gradient that was not asked for
+        return []
     if isinstance(result, tuple):
         return [array for part in result for array in values(part)]
-    for attribute in ("explained_variance", "explained_variance_", "m2"):
+    for attribute in RESULTS:
         if hasattr(result, attribute):
             result = getattr(result, attribute)
     return [np.asarray(result, dtype=np.float64)]
 
 
-@cache
+def _widened(value: Any) -> Any:
+    floats = isinstance(value, np.ndarray) and value.dtype.kind == "f"
+    return value.astype(np.float64) if floats else value
+
+
+@lru_cache(maxsize=1)  # these can be large, and the next contender mostly has the same case
 def reference(case: Case, dtype: str) -> list[np.ndarray]:
     """The NumPy specification on the same numbers in float64."""
     args, options = case.arguments(dtype)
-    widened = [np.asarray(a, dtype=np.float64) for a in args]
-    return values(getattr(fastml, case.op)(*widened, **options, backend="numpy"))
+    wide = {name: _widened(value) for name, value in options.items()}
+    return values(OWN[-1].prepare(case, tuple(map(_widened, args)), wide)())
 
 
 def error(case: Case, dtype: str, result: Any) -> float:
@@ -79,6 +102,10 @@ def equal_threads() -> Iterator[int]:
         import torch
 
         torch.set_num_threads(n_threads)
+    if importlib.util.find_spec("daal4py"):  # what scikit-learn-intelex runs on
+        import daal4py
+
+        daal4py.daalinit(n_threads)
     with threadpool_limits(n_threads):
         yield n_threads
 
@@ -87,21 +114,28 @@ def prepared(contender: Contender, case: Case, dtype: str) -> tuple[Callable[[],
     """The call to time, made once so that compilers are done, and its error; a wrong answer is not timed."""
     call = contender.prepare(case, *case.arguments(dtype))
     largest = error(case, dtype, call())
-    own = contender in OWN or contender.name.startswith("fastml")
-    accepted = TOLERANCE[dtype] if own else PEERS_TOLERANCE
+    accepted = TOLERANCE[dtype] if contender in OWN else PEERS_TOLERANCE
     assert largest < accepted, f"{contender.name} is wrong by {largest:.1e} on {case.op} {case.name}"
     return call, largest
 
 
-def cells(op: str, *peers: Contender) -> pytest.MarkDecorator:
-    """Parametrize a bench over the cases, dtypes and installed contenders of an operation."""
+def least_seconds(case: Case, dtype: str, n_threads: int) -> float:
+    """What the case takes at the speed of this machine's memory, or caches where its arrays fit into them."""
+    least = cost(case, dtype)
+    return roofline.seconds(
+        least.read, least.written, least.flops, dtype=dtype, n_threads=n_threads, working_set=least.working_set
+    )
+
+
+def cells(op: str, *contenders: Contender) -> pytest.MarkDecorator:
+    """Parametrize a bench over the cases of an operation, their dtypes, and who enters."""
     rows = [
         pytest.param(case, dtype, contender, id=f"{case.name}-{dtype}-{contender.name}")
         for case in BENCH
         if case.op == op
-        for dtype in DTYPES
-        for contender in (*OWN, *peers)
-        if contender.installed
+        for dtype in case.dtypes
+        for contender in contenders
+        if contender.enters(case)
     ]
     return pytest.mark.parametrize(("case", "dtype", "contender"), rows)
 
@@ -109,16 +143,18 @@ def cells(op: str, *peers: Contender) -> pytest.MarkDecorator:
 def run(benchmark: Any, case: Case, dtype: str, contender: Contender) -> None:
     with equal_threads() as n_threads:
         call, largest = prepared(contender, case, dtype)
-        benchmark.group = f"{case.op}: {case.name}, {dtype}"
-        least = cost(case, np.dtype(dtype))
+        benchmark.group = f"{case.group}, {dtype}"
+        least = cost(case, dtype)
         benchmark.extra_info.update(
-            op=case.op, case=case.name, dtype=dtype, contender=contender.name, bytes=least.bytes, flops=least.flops,
-            max_error=largest, threads=n_threads, isa=fastml.configuration()["isa"],
+            op=case.op, case=case.name, small=case.small, dtype=dtype, contender=contender.name, bytes=least.bytes,
+            flops=least.flops, max_error=largest, threads=n_threads, isa=fastml.configuration()["isa"],
         )  # fmt: skip
         if not benchmark.disabled:
+            bound = least_seconds(case, dtype, n_threads)
             time.sleep(PAUSE)
         benchmark(call)
         if benchmark.stats:  # None when benches run as tests
             seconds = benchmark.stats.stats.median
             benchmark.extra_info["GB/s"] = least.bytes / seconds / 1e9
             benchmark.extra_info["GFLOP/s"] = least.flops / seconds / 1e9
+            benchmark.extra_info["% of roofline"] = 100 * bound / seconds

@@ -9,6 +9,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+OURS = "fastml cython"
+PEERS = ("NumPy", "NumPy expression", "scikit-learn", "scikit-learn-intelex", "PyTorch", "PyTorch channels_last")
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
@@ -23,13 +25,6 @@ def load(path: Path) -> tuple[dict[str, Any], dict[tuple[str, str, str], dict[st
     return data, groups
 
 
-def ours(rows: dict[str, dict[str, Any]], peer: str) -> str:
-    """Which of fastml's contenders a peer is compared with: scikit-learn's classes with fastml's."""
-    if peer == "scikit-learn":
-        return next(name for name in rows if name in ("fastml StandardScaler", "fastml PCA"))
-    return "fastml cython"
-
-
 def significant(value: float) -> str:
     """Three significant digits."""
     digits = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
@@ -37,20 +32,30 @@ def significant(value: float) -> str:
 
 
 def table(groups: dict[tuple[str, str, str], dict[str, dict[str, Any]]]) -> list[str]:
-    peers = [p for p in ("NumPy", "scikit-learn", "PyTorch") if any(p in rows for rows in groups.values())]
-    head = ["operation", "case", "dtype", "fastml ms", "rate", "Numba ms", *(f"{peer} / fastml" for peer in peers)]
+    peers = [peer for peer in PEERS if any(peer in rows for rows in groups.values())]
+    ratios = [f"{peer} / fastml" for peer in peers]
+    head = ["operation", "case", "dtype", "fastml ms", "rate", "% of roofline", "Numba ms", *ratios]
     lines = ["| " + " | ".join(head) + " |", "|---|---|---|" + "--:|" * (len(head) - 3)]
     for (op, case, dtype), rows in groups.items():
-        own = rows["fastml cython"]
-        gflops = op in ("conv2d", "pca")
+        own = rows[OURS]
+        gflops = op in ("conv2d", "pca", "PCA")
         rate = f"{significant(own['GFLOP/s'])} GFLOP/s" if gflops else f"{significant(own['GB/s'])} GB/s"
         numba = significant(rows["fastml numba"]["seconds"] * 1e3) if "fastml numba" in rows else ""
-        ratios = [
-            significant(rows[peer]["seconds"] / rows[ours(rows, peer)]["seconds"]) if peer in rows else ""
-            for peer in peers
-        ]
-        cells = [op, case, dtype, significant(own["seconds"] * 1e3), rate, numba, *ratios]
+        ratios = [significant(rows[peer]["seconds"] / own["seconds"]) if peer in rows else "" for peer in peers]
+        share = f"{own['% of roofline']:.0f}"
+        cells = [op, case, dtype, significant(own["seconds"] * 1e3), rate, share, numba, *ratios]
         lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def parts(groups: dict[tuple[str, str, str], dict[str, dict[str, Any]]]) -> list[str]:
+    """The table, and another one for the cases in which there is little to compute."""
+    is_small = {key: next(iter(rows.values()))["small"] for key, rows in groups.items()}
+    large, small = ({key: groups[key] for key in groups if is_small[key] == wanted} for wanted in (False, True))
+    lines = table(large) if large else []
+    if small:
+        lines += ["", "**Small inputs**, where the time is that of checking arguments and calling the kernel", ""]
+        lines += table(small)
     return lines
 
 
@@ -58,12 +63,10 @@ def losses(groups: dict[tuple[str, str, str], dict[str, dict[str, Any]]]) -> lis
     """Every case in which a peer was faster in this run."""
     lines = []
     for (op, case, dtype), rows in groups.items():
-        for peer in ("NumPy", "scikit-learn", "PyTorch"):
-            if peer in rows:
-                mine = ours(rows, peer)
-                ratio = rows[peer]["seconds"] / rows[mine]["seconds"]
-                if ratio < 1:
-                    lines.append(f"* {op}, {case}, {dtype}: {peer} takes {significant(ratio)} of {mine}'s time.")
+        for peer in (peer for peer in PEERS if peer in rows):
+            ratio = rows[peer]["seconds"] / rows[OURS]["seconds"]
+            if ratio < 1:
+                lines.append(f"* {op}, {case}, {dtype}: {peer} takes {significant(ratio)} of fastml's time.")
     return lines or ["In this run, nowhere."]
 
 
@@ -86,9 +89,11 @@ def render(path: Path) -> str:
         [
             f"{data['datetime'][:10]}, {cpu}, {first['threads']} threads, {first['isa']}; {versions}.",
             "Medians; a ratio above 1 means that fastml is faster. GB/s and GFLOP/s count what must be moved and",
-            "computed at the least. One run on a shared machine is noisy: `python -m benches.versus` measures pairs.",
+            "computed at the least; % of roofline is the time that this takes at the bandwidth (of memory, or of the",
+            "cache that the arrays fit into) and flops measured in this run, over fastml's time. One run on a shared",
+            "machine is noisy: `python -m benches.versus` measures pairs.",
             "",
-            *table(groups),
+            *parts(groups),
             "",
             "**Where fastml loses**",
             "",

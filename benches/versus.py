@@ -1,6 +1,7 @@
 """Paired ratios: peer time / fastml time, from alternating blocks in one run.
 
-    python -m benches.versus [--op conv2d] [--dtype float32] [--fastml "fastml numba"] [--rounds 7] [--json FILE]
+    python -m benches.versus [--op conv2d] [--case 8x64] [--dtype float32] [--fastml "fastml numba"]
+                             [--peer "fastml cython"] [--rounds 7] [--json FILE]
 
 Two libraries that each own a thread pool slow each other down while the idle one's threads still spin. So each
 contender runs in blocks of at least 100 ms, with a pause between that outlasts the spinning, in alternating order, with
@@ -19,17 +20,23 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benches.cases import BENCH, Case
-from benches.harness import DTYPES, OWN, PAUSE, Contender, equal_threads, prepared
-from fastml._registry import OPS
+from benches.cases import BENCH, DTYPES, Case
+from benches.harness import OWN, PAUSE, Contender, equal_threads, prepared
 
 BLOCK = 0.1  # seconds
-ESTIMATORS = {"standardize": "fastml StandardScaler", "pca": "fastml PCA"}  # what competes with scikit-learn
+ESTIMATORS = {"StandardScaler": "standard_scaler", "PCA": "pca_estimator"}  # classes have files of other names
+OPS = tuple(dict.fromkeys(case.op for case in BENCH))
 
 
-def contenders(op: str) -> dict[str, Contender]:
-    peers = getattr(importlib.import_module(f"benches.bench_{op}"), "PEERS", ())
-    return {contender.name: contender for contender in (*OWN, *peers) if contender.installed}
+def bench_of(op: str) -> Any:
+    """The module that says who takes part."""
+    return importlib.import_module(f"benches.bench_{ESTIMATORS.get(op, op)}")
+
+
+def contenders(case: Case) -> dict[str, Contender]:
+    """Who enters for a case, by name."""
+    bench = bench_of(case.op)
+    return {contender.name: contender for contender in (*bench.OWN, *bench.PEERS) if contender.enters(case)}
 
 
 def block(call: Callable[[], Any]) -> float:
@@ -43,14 +50,14 @@ def block(call: Callable[[], Any]) -> float:
     return elapsed / calls
 
 
-def paired(ours: Callable[[], Any], peer: Callable[[], Any], rounds: int) -> dict[str, float]:
-    """Medians of both, and of the ratio peer / ours of neighbouring blocks."""
+def paired(ours: Callable[[], float], peer: Callable[[], float], rounds: int) -> dict[str, float]:
+    """Medians of two measurements in alternating order, and of the ratio peer / ours of neighbours."""
     times: list[tuple[float, float]] = []
     for i in range(rounds):
         if i % 2:
-            theirs, mine = block(peer), block(ours)
+            theirs, mine = peer(), ours()
         else:
-            mine, theirs = block(ours), block(peer)
+            mine, theirs = ours(), peer()
         times.append((mine, theirs))
     ratios = [theirs / mine for mine, theirs in times]
     return {
@@ -62,38 +69,44 @@ def paired(ours: Callable[[], Any], peer: Callable[[], Any], rounds: int) -> dic
     }
 
 
-def pairs(case: Case, own: str) -> Iterator[tuple[str, str]]:
-    """(fastml's contender, peer): the function against NumPy and PyTorch, the estimator against scikit-learn."""
-    for name in contenders(case.op):
-        if name == "scikit-learn":
-            yield ESTIMATORS[case.op], name
-        elif not name.startswith("fastml"):
-            yield own, name
+def compare(case: Case, dtype: str, own: str, peer: str, rounds: int) -> dict[str, Any]:
+    """The paired ratio of two contenders, whose answers were checked first."""
+    known = contenders(case)
+    mine, theirs = (prepared(known[name], case, dtype)[0] for name in (own, peer))
+    row = paired(lambda: block(mine), lambda: block(theirs), rounds)
+    return {"op": case.op, "case": case.name, "dtype": dtype, "fastml": own, "against": peer, **row}
 
 
-def measure(ops: list[str], dtypes: list[str], own: str, rounds: int) -> Iterator[dict[str, Any]]:
+def peers(case: Case, own: str, wanted: list[str]) -> list[str]:
+    """Names of those to compare with: the wanted ones, or everybody who is not fastml."""
+    names = [name for name in contenders(case) if name != own]
+    return [name for name in names if (name in wanted if wanted else not name.startswith("fastml"))]
+
+
+def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     with equal_threads() as n_threads:
         for case in BENCH:
-            for dtype in dtypes if case.op in ops else ():
-                known = contenders(case.op)
-                for mine, peer in pairs(case, own):
-                    calls = [prepared(known[name], case, dtype)[0] for name in (mine, peer)]
-                    row = paired(calls[0], calls[1], rounds)
-                    yield {"op": case.op, "case": case.name, "dtype": dtype, "fastml": mine, "against": peer,
-                           "threads": n_threads, **row}  # fmt: skip
+            if (options.op and case.op not in options.op) or options.case not in case.name:
+                continue
+            for dtype in [dtype for dtype in case.dtypes if not options.dtype or dtype in options.dtype]:
+                if options.fastml in contenders(case):
+                    for peer in peers(case, options.fastml, options.peer):
+                        yield {**compare(case, dtype, options.fastml, peer, options.rounds), "threads": n_threads}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Paired ratios: peer time / fastml time.")
     parser.add_argument("--op", action="append", choices=OPS, help="default: all")
-    parser.add_argument("--dtype", action="append", choices=DTYPES, help="default: both")
+    parser.add_argument("--case", default="", help="part of a case's name; default: all")
+    parser.add_argument("--dtype", action="append", choices=DTYPES, help="default: those of the case")
     parser.add_argument("--fastml", default="fastml cython", choices=[c.name for c in OWN], help="which of ours")
+    parser.add_argument("--peer", action="append", default=[], help='default: all but ours; may be "fastml cython"')
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", help="also write the rows to this file")
     options = parser.parse_args()
     table = Table("operation", "case", "dtype", "fastml", "ms", "peer", "ms", "ratio", "from", "to")
     rows = []
-    for row in measure(options.op or list(OPS), options.dtype or list(DTYPES), options.fastml, options.rounds):
+    for row in measure(options):
         rows.append(row)
         style = "red" if row["ratio"] < 1 else ""
         table.add_row(row["op"], row["case"], row["dtype"], row["fastml"], f"{row['ours'] * 1e3:.3f}", row["against"],

@@ -244,3 +244,55 @@ def test_statistics_are_optional_when_training():
     np.testing.assert_array_equal(
         fastml.batch_norm(x, training=True), fastml.batch_norm(x, np.zeros(2), np.ones(2), training=True)
     )
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+@pytest.mark.parametrize("dtype", ["i8", "i4", "u1", ">i8"])
+def test_momentum_none_averages_all_batches(shape, dtype):
+    """As torch.nn.BatchNorm2d(momentum=None): the first batch replaces what was there, every batch counts the same."""
+    mean, var, batches = np.full(3, 7.0), np.full(3, 7.0), np.zeros(shape, dtype)
+    x = random.normal(size=(6, 4, 3, 2, 5)) * np.arange(1, 7).reshape(6, 1, 1, 1, 1)
+    for count, batch in enumerate(x, 1):
+        fastml.batch_norm(batch, mean, var, training=True, momentum=None, num_batches_tracked=batches)
+        assert batches.item() == count and batches.dtype == dtype and batches.shape == shape
+        np.testing.assert_allclose(mean, x[:count].mean(axis=(1, 3, 4)).mean(axis=0), rtol=0, atol=1e-13)
+        np.testing.assert_allclose(var, x[:count].var(axis=(1, 3, 4), ddof=0).mean(0) * 40 / 39, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("momentum", [None, 0.25])
+def test_pytorch_modules_count_batches(momentum):
+    torch = pytest.importorskip("torch")
+    module = torch.nn.BatchNorm2d(3, momentum=momentum, affine=False, dtype=torch.float64)
+    state = np.zeros(3), np.ones(3)
+    batches = np.array(0)
+    for batch in random.normal(2, 3, (5, 4, 3, 5, 6)):
+        y = fastml.batch_norm(batch, *state, training=True, momentum=momentum, num_batches_tracked=batches)
+        np.testing.assert_allclose(y, module(torch.from_numpy(batch)).numpy(), rtol=0, atol=1e-12)
+        np.testing.assert_allclose(state[0], module.running_mean.numpy(), rtol=1e-13)
+        np.testing.assert_allclose(state[1], module.running_var.numpy(), rtol=1e-13)
+        assert batches == module.num_batches_tracked.item()
+
+
+def test_batches_are_counted_when_running_statistics_are_updated_and_only_then():
+    x, state, batches = random.normal(size=(6, 2)), (np.zeros(2), np.ones(2)), np.array([5])
+    fastml.batch_norm(x, *state, num_batches_tracked=batches)
+    fastml.batch_norm(x, *state, momentum=None, num_batches_tracked=batches)
+    fastml.batch_norm(x, training=True, momentum=None)
+    fastml.batch_norm(x, training=True, momentum=None, num_batches_tracked=batches)
+    for wrong in ({"backend": "gpu"}, {"n_threads": 0}, {"eps": -1}, {"residual": x[:1]}):
+        with pytest.raises(ValueError):
+            fastml.batch_norm(x, *state, training=True, num_batches_tracked=batches, **wrong)
+    assert batches == 5
+    np.testing.assert_array_equal(state, ([0, 0], [1, 1]))
+    fastml.batch_norm(x, *state, training=True, momentum=0, num_batches_tracked=batches)
+    assert batches == 6
+
+
+@pytest.mark.parametrize("other", ["x", "out", "residual", "running_mean", "running_var"])
+def test_the_count_must_not_share_memory(other):
+    arrays = {name: random.normal(size=(4, 3)) for name in ("x", "out", "residual")}
+    arrays |= {"running_mean": np.zeros(3), "running_var": np.ones(3)}
+    batches = arrays[other].reshape(-1)[2:3].view(np.int64)
+    batches[:] = 1
+    with pytest.raises(ValueError, match=f"^num_batches_tracked may not share memory with {other}"):
+        fastml.batch_norm(**arrays, training=True, num_batches_tracked=batches)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import fastml
-from benches.cases import SMALL
 from fastml import _cpu, _dispatch, _validate
 from fastml._registry import BACKENDS, OPS, RUNGS
+from tests.small_cases import SMALL
 
 X = np.arange(32.0).reshape(1, 2, 4, 4)
 CASES = {case.op: case for case in SMALL}  # one of each
@@ -32,13 +32,21 @@ def printed(code, **environment):
     return done.stdout.strip()
 
 
+def environment(monkeypatch, name):
+    """FASTML_BACKEND as a new process would find it."""
+    monkeypatch.setenv("FASTML_BACKEND", name)
+    _dispatch._environment.cache_clear()
+
+
 @pytest.fixture(autouse=True)
 def nothing_chosen(monkeypatch):
-    monkeypatch.delenv("FASTML_BACKEND", raising=False)
+    environment(monkeypatch, "")
     fastml.set_backend(None)
     yield
     fastml.set_backend(None)
     fastml.set_num_threads(None)
+    monkeypatch.undo()
+    _dispatch._environment.cache_clear()
 
 
 def chosen(**options):
@@ -51,7 +59,7 @@ def test_cython_is_the_default():
 
 
 def test_the_argument_beats_the_context_beats_the_setting_beats_the_environment(monkeypatch):
-    monkeypatch.setenv("FASTML_BACKEND", "numba")
+    environment(monkeypatch, "numba")
     assert chosen() == "numba"
     fastml.set_backend("cython")
     assert chosen() == "cython"
@@ -95,9 +103,18 @@ def test_unknown_backends_are_refused(name, monkeypatch):
         fastml.set_backend(name)
     with pytest.raises(ValueError, match=f"^backend {message}"), fastml.backend(name):
         pass
-    monkeypatch.setenv("FASTML_BACKEND", "torch")
-    with pytest.raises(ValueError, match=f"^FASTML_BACKEND {message}; got 'torch'"):
-        fastml.max_pool2d(X, 2)
+    environment(monkeypatch, "torch")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"^FASTML_BACKEND {message}; got 'torch'"):
+            fastml.max_pool2d(X, 2)
+
+
+def test_the_environment_is_read_once(monkeypatch):
+    assert chosen() == "cython"
+    monkeypatch.setenv("FASTML_BACKEND", "numba")
+    assert chosen() == "cython"
+    _dispatch._environment.cache_clear()
+    assert chosen() == "numba"
 
 
 @pytest.mark.parametrize("name", (1, b"numpy", ["numpy"], np))
@@ -221,6 +238,17 @@ def test_the_choice_depends_on_one_image_alone(case, backend, monkeypatch):
 def test_few_outputs_a_group_are_convolved_row_by_row(outputs, groups, name):
     problem, _ = _validate.conv2d(np.ones((1, 12, 5, 5)), np.ones((outputs, 12 // groups, 3, 3)), groups=groups)
     assert _dispatch.choose("conv2d", problem, "cython").name == name
+
+
+@pytest.mark.parametrize("case", SMALL, ids=lambda case: f"{case.op} {case.name}")
+def test_the_kernel_that_is_kept_is_the_one_chosen(case):
+    for backend in BACKENDS:
+        problem = case.problem(np.float32)
+        expected = _dispatch.load(_dispatch.choose(case.op, problem, backend))
+        for _ in range(2):
+            assert _dispatch.kernel(case.op, problem, backend) is expected
+        with fastml.backend(backend):
+            assert _dispatch.kernel(case.op, problem) is expected
 
 
 def test_kernels_of_this_instruction_set_are_loaded():

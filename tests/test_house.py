@@ -12,7 +12,7 @@ import pytest
 import fastml
 from fastml import _dispatch
 from fastml._registry import OPS, RUNGS
-from fastml._validate import images, matrices
+from fastml._validate import images, matrices, pooling
 from tests.test_dispatch import printed
 
 ROOT = Path(__file__).parents[1]
@@ -25,15 +25,19 @@ PROBLEMS = {
     "standardize": matrices.Standardize,
     "pca": matrices.Pca,
     "conv2d": images.Conv2d,
-    "max_pool2d": images.MaxPool2d,
-    "avg_pool2d": images.AvgPool2d,
+    "max_pool2d": pooling.MaxPool2d,
+    "avg_pool2d": pooling.AvgPool2d,
     "batch_norm": images.BatchNorm,
+    "max_pool2d_backward": pooling.MaxPool2dBackward,
+    "avg_pool2d_backward": pooling.AvgPool2dBackward,
+    "batch_norm_backward": images.BatchNormBackward,
 }
 # What each layer may import of fastml, and of what is neither NumPy nor the standard library. First match counts.
 ARROWS = (
     ("ops/explain.py", "ops _validate _dispatch _threads _linalg _registry _cpu _core.baseline._system", ""),
     ("ops/", "ops _validate _dispatch _threads _linalg _registry", ""),
     ("estimators/", "estimators ops _validate _dispatch _threads _linalg", "scipy.sparse sklearn"),
+    ("learn/", "learn _validate _threads _cpu", ""),
     ("_validate/", "_validate", ""),
     ("_dispatch.py", "_registry _cpu", ""),
     ("_threads.py", "_core.baseline._system", ""),

@@ -1,6 +1,7 @@
 """moments against exact rational arithmetic, and Chan's formula against the whole."""
 
 import math
+import pickle
 from fractions import Fraction
 
 import numpy as np
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import fastml
+from fastml._registry import BACKENDS
+from fastml._validate import matrices
 
 random = np.random.default_rng(0)
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -31,11 +34,12 @@ NIST_STYLE = {
 }
 
 
-def exact(values):
+def exact(values, weights=None):
     """Mean and sum of squared deviations of what is stored, as rationals."""
     rationals = [Fraction(float(v)) for v in values]
-    mean = sum(rationals) / len(rationals)
-    return mean, sum((v - mean) ** 2 for v in rationals)
+    shares = [Fraction(1 if weights is None else float(weights[i])) for i in range(len(rationals))]
+    mean = sum(w * v for w, v in zip(shares, rationals, strict=True)) / sum(shares)
+    return mean, sum(w * (v - mean) ** 2 for w, v in zip(shares, rationals, strict=True))
 
 
 def correct_digits(value, truth):
@@ -67,7 +71,7 @@ def test_digits_against_rational_arithmetic(name, dtype, axis):
         assert (stats.m2 == 0).all()
     else:
         std = root(m2 / (values.size - 1))
-        assert min(correct_digits(v, std) for v in np.sqrt(stats.var(ddof=1))) >= 14.5
+        assert min(correct_digits(v, std) for v in np.sqrt(stats.var(ddof=1))) == 15
 
 
 @DTYPES
@@ -123,6 +127,23 @@ def test_merge_with_nothing(axis):
         for name in ("count", "mean", "m2"):
             np.testing.assert_array_equal(getattr(merged, name), getattr(stats, name))
     assert np.isnan(empty.merge(empty).mean).all()
+
+
+def test_merge_moves_from_the_mean_of_the_larger_side():
+    """One value far away, of which a mean that starts there would keep the rounding."""
+    far, near = fastml.moments(np.array([[1e16]])), fastml.moments(random.normal(1, 1, (10**6, 1)))
+    for merged in (far.merge(near), near.merge(far)):
+        mean = (Fraction(10**16) + Fraction(float(near.mean[0])) * 10**6) / (10**6 + 1)
+        assert correct_digits(merged.mean[0], mean) == 15
+    assert far.merge(near).mean == near.merge(far).mean
+
+
+def test_merge_counts_exactly():
+    many = fastml.Moments(np.array([2**53]), np.zeros(1), np.zeros(1))
+    one = fastml.moments(np.array([[0.0]]))
+    assert many.merge(one).merge(one).count == 2**53 + 2
+    assert one.merge(many).merge(one).count.dtype == np.int64
+    assert one.merge(fastml.moments(np.array([[3.0]]), sample_weight=[0.5])).count.dtype == np.float64
 
 
 def test_merge_of_other_features_is_refused():
@@ -183,12 +204,113 @@ def test_ddof():
         assert np.isnan(stats.var(ddof)).all() and np.isnan(stats.std(ddof)).all()
 
 
-@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int64, np.uint64, bool])
-def test_integers_are_computed_as_float64(dtype):
-    X = random.integers(0, 2, (9, 3)).astype(dtype)
+@DTYPES
+@AXES
+@pytest.mark.parametrize("samples", [3, 300, 3001])
+def test_weights_against_rational_arithmetic(dtype, axis, samples):
+    X = random.normal(1e4, 1, (samples, 3)).astype(dtype)
+    X[1, 2] = np.nan
+    weights = random.random(samples) * (np.arange(samples) % 5 > 0)  # a fifth of them 0
+    stats = fastml.moments(X if axis == 0 else X.T, axis, sample_weight=weights)
+    for j in range(3):
+        kept = ~np.isnan(X[:, j])
+        mean, m2 = exact(X[kept, j], weights[kept])
+        assert correct_digits(stats.count[j], sum(Fraction(w) for w in weights[kept])) >= 14
+        assert correct_digits(stats.mean[j], mean) >= 14.5
+        assert abs(Fraction(stats.m2[j]) - m2) <= Fraction(1, 10**13) * max(m2, Fraction(1, 100))
+
+
+@AXES
+def test_integer_weights_repeat_values(axis):
+    X, weights = random.normal(3, 2, (400, 70)), random.integers(0, 4, 400)
+    X[random.random(X.shape) < 0.1] = np.nan
+    repeated = np.repeat(X, weights, axis=0)
+    stats, whole = (fastml.moments(x if axis == 0 else x.T, axis, sample_weight=w)
+                    for x, w in ((X, weights), (repeated, None)))
+    assert stats.count.dtype == np.float64 and whole.count.dtype == np.int64
+    np.testing.assert_array_equal(stats.count, whole.count)
+    np.testing.assert_allclose(stats.mean, whole.mean, rtol=1e-14)
+    np.testing.assert_allclose(stats.var(ddof=1), whole.var(ddof=1), rtol=1e-13)
+    np.testing.assert_allclose(stats.std(), whole.std(), rtol=1e-13)
+
+
+@AXES
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("light", [0, 1e-30])
+def test_values_without_weight_cost_no_digits(axis, backend, light):
+    """As shifts of the sums they would: what is left of their squares would pass for the spread of a constant."""
+    X = np.full((600, 2), 0.1)
+    X[:, 1] += np.arange(600) % 2 * 1e-3
+    weights = np.ones(600)
+    X[::100], weights[::100] = 1e5, light
+    stats = fastml.moments(X if axis == 0 else X.T, axis, sample_weight=weights, backend=backend)
+    mean, m2 = exact(X[:, 1], weights)
+    assert correct_digits(stats.mean[1], mean) >= 14 and correct_digits(stats.m2[1], m2) >= 11
+    assert stats.m2[0] <= 600 * (light * 1e10 + (60 * np.finfo(float).eps) ** 2)
+    assert stats.std()[0] == 0 or light
+
+
+@AXES
+def test_features_without_weight_are_empty(axis):
+    X = np.array([[1.0, np.nan], [np.nan, 2.0], [np.nan, 3.0]])
+    stats = fastml.moments(X if axis == 0 else X.T, axis, sample_weight=[0, 0.5, 0])
+    np.testing.assert_array_equal(stats.count, [0, 0.5])
+    np.testing.assert_array_equal(stats.mean, [np.nan, 2])
+    np.testing.assert_array_equal(stats.m2, [0, 0])
+    none = fastml.moments(np.empty((0, 2)), sample_weight=[])
+    assert none.count.dtype == np.float64 and (none.count == 0).all()
+
+
+@pytest.mark.parametrize(("wrong", "error", "message"), [
+    ([1.0], ValueError, r"^sample_weight must have shape \(4,\), got \(1,\)"),
+    (1.0, ValueError, r"^sample_weight must have shape \(4,\), got \(\)"),
+    ([1, 1, 1, -1], ValueError, "^sample_weight must be finite and not negative, got -1.0 to 1.0"),
+    ([1, 1, np.inf, 1], ValueError, "^sample_weight must be finite and not negative, got 1.0 to inf"),
+    ([1, np.nan, 1, 1], ValueError, "^sample_weight must be finite and not negative, got nan"),
+    ([1, 1j, 1, 1], TypeError, "^sample_weight must be float32 or float64, got complex128"),
+])  # fmt: skip
+def test_wrong_weights_are_refused(wrong, error, message):
+    with pytest.raises(error, match=message):
+        fastml.moments(np.eye(4), sample_weight=wrong)
+
+
+KINDS = (np.int8, np.uint64, np.int64, bool, np.float16, ">f4", ">f8", ">i2")
+
+
+@AXES
+@pytest.mark.parametrize("dtype", KINDS)
+@pytest.mark.parametrize("order", "CF")
+def test_what_no_kernel_can_read_is_converted_in_tiles(axis, dtype, order, monkeypatch):
+    monkeypatch.setattr(matrices, "TILE", 60)
+    monkeypatch.setattr(matrices, "WIDTH", 7)
+    X = np.array(random.normal(50, 20, (83, 17)), dtype, order=order)
+    if X.dtype.kind == "f":
+        X[:15, 3] = X[40, 5] = X[:, 6] = np.nan
+    for weights in (None, random.random(X.shape[axis])):
+        whole, tiled = (fastml.moments(x, axis, sample_weight=weights) for x in (X.astype(float), X))
+        assert tiled.count.dtype == whole.count.dtype
+        np.testing.assert_allclose(tiled.count, whole.count, rtol=1e-14)
+        np.testing.assert_allclose(tiled.mean, whole.mean, rtol=1e-14)
+        np.testing.assert_allclose(tiled.m2, whole.m2, rtol=1e-13)
+
+
+def test_tiles_cost_no_digits():
+    """Thirty merges at an offset of 1e9, of whose spread a rounded mean would leave eleven digits."""
+    X = random.integers(10**9, 10**9 + 100, (50_000, 20))
     stats = fastml.moments(X)
-    np.testing.assert_array_equal(stats.mean, fastml.moments(X.astype(np.float64)).mean)
-    np.testing.assert_allclose(stats.mean, X.mean(0), rtol=1e-15)
+    for j in (0, 19):
+        mean, m2 = exact(X[:, j])
+        assert correct_digits(stats.mean[j], mean) == 15 and correct_digits(stats.m2[j], m2) >= 14
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1), (3, 40000), (40000, 3), (300, 301)])
+@AXES
+def test_tiles_cover_a_matrix_once(shape, axis):
+    seen = np.zeros(shape, int)
+    for piece in matrices.tiles(seen, axis):
+        seen[piece] += 1
+        assert seen[piece].size <= matrices.TILE
+    assert (seen == 1).all()
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])
@@ -203,3 +325,21 @@ def test_merging_infinite_means():
     infinite, finite = fastml.moments(np.array([[1.0], [np.inf]])), fastml.moments(np.array([[2.0], [3.0]]))
     for merged in (infinite.merge(finite), finite.merge(infinite)):
         assert merged.mean == np.inf and np.isnan(merged.var())
+
+
+@AXES
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int32])
+def test_the_bits_do_not_depend_on_threads(axis, dtype):
+    X = random.normal(30, 9, (3000, 90)).astype(dtype)
+    for weights in (None, random.random(X.shape[axis])):
+        one, *others = (fastml.moments(X, axis, sample_weight=weights, n_threads=n) for n in (1, 2, 3, 7, None))
+        for other in others:
+            for name in ("count", "mean", "m2"):
+                assert getattr(other, name).tobytes() == getattr(one, name).tobytes()
+
+
+def test_pickling():
+    stats = fastml.moments(random.normal(size=(20, 3)), sample_weight=random.random(20))
+    again = pickle.loads(pickle.dumps(stats))
+    for name in ("count", "mean", "m2"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(stats, name))

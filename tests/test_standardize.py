@@ -242,3 +242,45 @@ def test_values_whose_differences_or_squares_overflow(column):
     expected = (small - small.mean()) / small.std()
     X = np.array(column)[:, np.newaxis]
     assert abs(fastml.standardize(X)[:, 0] - expected).max() < 1e-14
+
+
+@pytest.mark.parametrize("offset", [0, 100])
+@AXES
+def test_float16_is_rounded_once(axis, offset):
+    X = random.normal(offset, 3, (3000, 20)).astype(np.float16)
+    X = X if axis == 0 else X.T
+    y, mean, std = fastml.standardize(X, axis=axis, return_stats=True)
+    exact = plain(X, axis)
+    assert y.dtype == np.float16 and mean.dtype == std.dtype == np.float64
+    ulp = np.spacing(np.abs(exact).astype(np.float16)).astype(float)
+    assert (np.abs(y - exact) <= 0.5001 * ulp).all()
+    assert fastml.standardize(X, axis=axis, out=X) is X
+    np.testing.assert_array_equal(X, y)
+
+
+def test_float16_near_the_end_of_its_range():
+    X = np.repeat(np.array([[6e4, -6e4, 65504], [5e4, 6e4, 65504]], np.float16), 50, axis=0)
+    y = fastml.standardize(X)
+    np.testing.assert_array_equal(y[[0, -1]], [[1, -1, 0], [-1, 1, 0]])
+    assert np.isinf(fastml.standardize(X, mean=0.0, std=1e-3)).all()  # too large for float16, and quiet
+
+
+OTHERS = {
+    "integers": lambda X: X.round().astype(np.int32),
+    "big-endian": lambda X: X.astype(">f8"),
+    "strided": lambda X: np.repeat(X, 2, axis=1)[:, ::2],
+    "reversed": lambda X: X[::-1, ::-1],
+    "misaligned": lambda X: np.frombuffer(b"0" + X.tobytes(), offset=1).reshape(X.shape),
+}
+
+
+@AXES
+@pytest.mark.parametrize("order", "CF")
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("shape", [(40, 7), (30_000, 5)])
+def test_what_no_kernel_can_read_is_standardized_in_tiles(kind, shape, order, axis):
+    X = OTHERS[kind](random.normal(3, 9, shape))
+    out = np.full(shape, np.nan, order=order)
+    assert fastml.standardize(X, axis=axis, out=out) is out
+    close(out, plain(X, axis))
+    close(fastml.standardize(X, axis=axis), out)

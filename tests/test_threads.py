@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import fastml
-from benches.cases import SMALL, Case, normal
+from benches.cases import Case, normal
 from fastml import _dispatch, _threads
 from fastml._core.baseline import _system
 from fastml._registry import BACKENDS, RUNGS
+from tests.small_cases import SMALL
 from tests.test_dispatch import printed, python
 
 needs_openmp = pytest.mark.skipif(not _system.has_openmp(), reason="built without OpenMP")
@@ -181,6 +182,9 @@ LONG = {
     "max_pool2d": Case("max_pool2d", "", normal(4, 16, 40, 40), {"kernel_size": 3}),
     "avg_pool2d": Case("avg_pool2d", "", normal(4, 16, 40, 40), {"kernel_size": 3}),
     "batch_norm": Case("batch_norm", "", normal(4, 16, 40, 40), {"training": True}),
+    "max_pool2d_backward": Case("max_pool2d_backward", "", normal(4, 16, 40, 40), {"kernel_size": 3}),
+    "avg_pool2d_backward": Case("avg_pool2d_backward", "", normal(4, 16, 40, 40), {"kernel_size": 3}),
+    "batch_norm_backward": Case("batch_norm_backward", "", normal(4, 16, 40, 40), {"training": True}),
     "pca": Case("pca", "", normal(4000, 50)),
 }
 COMPILED = [rung for rung in RUNGS if rung.ships and rung.backend != "numpy"]

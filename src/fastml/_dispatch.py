@@ -13,6 +13,23 @@ from fastml._registry import BACKENDS, RUNGS, Rung
 
 # What a rung may ask of a problem: pure functions of one image's shape and the weights', not of batch, threads or time.
 NEEDS: dict[str, Callable[[Any], bool]] = {
+    # What `_core/pool.h` is written for; the place of a maximum in its window, up to 3 rows, must be exact as float32.
+    "2 x 2 or 3 x 3 windows, stride 2": lambda problem: (
+        problem.kernel_h == problem.kernel_w
+        and problem.kernel_h in (2, 3)
+        and problem.stride_h == problem.stride_w == 2
+        and getattr(problem, "dilation_h", 1) == getattr(problem, "dilation_w", 1) == 1
+        and problem.x.shape[2] < 2**22
+    ),
+    # In place, a plain store finds the line that was just read in the cache.
+    "more than the cache holds, out of place": lambda problem: (
+        problem.out.nbytes > _cpu.last_cache() // 2 and problem.out.ctypes.data != problem.x.ctypes.data
+    ),
+    "one window a plane": lambda problem: (
+        problem.out.shape[1:] == (1, 1)
+        and problem.kernel_h - problem.pad_top >= problem.x.shape[1]
+        and problem.kernel_w - problem.pad_left >= problem.x.shape[2]
+    ),
     # The register tile works on 6 output channels at a time; with fewer than 4 of them most of it would be idle.
     "few outputs a group": lambda problem: problem.weight.shape[0] // problem.groups < 4,
 }
@@ -59,15 +76,15 @@ def backend(name: str) -> Iterator[None]:
         _context.reset(token)
 
 
+@cache
+def _environment() -> str | None:
+    """FASTML_BACKEND, read once: a look into os.environ takes as long as half a small kernel."""
+    return _known(os.environ.get("FASTML_BACKEND") or None, "FASTML_BACKEND")
+
+
 def current_backend(argument: str | None = None) -> str:
     """The argument, else `with backend(...)`, else `set_backend`, else FASTML_BACKEND, else "cython"."""
-    return (
-        _known(argument, "backend")
-        or _context.get()
-        or _default
-        or _known(os.environ.get("FASTML_BACKEND") or None, "FASTML_BACKEND")
-        or "cython"
-    )
+    return _known(argument, "backend") or _context.get() or _default or _environment() or "cython"
 
 
 def rungs(op: str, backend: str | None = None) -> list[Rung]:
@@ -112,5 +129,24 @@ def load(rung: Rung) -> Callable[..., None]:
         raise
 
 
+@cache
+def _shipping(op: str, backend: str) -> tuple[tuple[Callable[[Any], bool] | None, Callable[..., None]], ...]:
+    """What ships, as needs and kernels, in the order of choice: 3 us of looking through the table, kept.
+
+    The last one serves every problem.
+    """
+    ships = [rung for rung in reversed(rungs(op, backend)) if rung.ships]
+    common = next(i for i, rung in enumerate(ships) if not rung.needs)
+    return tuple((NEEDS[rung.needs] if rung.needs else None, load(rung)) for rung in ships[: common + 1])
+
+
 def kernel(op: str, problem: Any, backend: str | None = None, name: str = "auto") -> Callable[..., None]:
-    return load(choose(op, problem, backend, name))
+    """The kernel of the rung that `choose` chooses."""
+    if name != "auto":
+        return load(choose(op, problem, backend, name))
+    return next(kernel for needs, kernel in _shipping(op, current_backend(backend)) if needs is None or needs(problem))
+
+
+def common_kernel(op: str) -> Callable[..., None]:
+    """The kernel that serves every problem, for a caller who knows that this one meets no needs: it is small."""
+    return _shipping(op, current_backend())[-1][1]

@@ -59,50 +59,62 @@ cdef inline void merge_sums(Stats* a, double count, double shift, double total, 
         merge(a, count, shift + total / count, 0 if m2 < 0 else m2)  # rounding may make it negative
 
 
-cdef inline void merge_skipping_nan(
-    Stats* a, const floating* x, Py_ssize_t n, Py_ssize_t stride, double origin
+cdef inline void merge_one_by_one(
+    Stats* a, const floating* x, const double* weight, Py_ssize_t n, Py_ssize_t stride, double origin
 ) noexcept nogil:
-    """Merge a block that may hold NaN: the slow way, taken only when the fast sums came out as NaN."""
-    cdef double shift = origin_of(x, n, stride), total = 0, squares = 0, count = 0, d
+    """Merge a block with weights or NaN: the slow way. Without weights it is taken only when fast sums came out NaN."""
+    cdef double shift = origin_of(x, n, stride), total = 0, squares = 0, count = 0, w = 1, d
     cdef Py_ssize_t i
     for i in range(n):
         if x[i * stride] == x[i * stride]:
+            if weight is not NULL:
+                w = weight[i]
             d = x[i * stride] - shift
-            total += d
-            squares += d * d
-            count += 1
+            total += w * d
+            squares += w * d * d
+            count += w
     merge_sums(a, count, shift - origin, total, squares)
 
 
-cdef inline void merge_row(Stats* a, const floating* x, Py_ssize_t n, double origin) noexcept nogil:
-    """Merge n contiguous values, block by block."""
+cdef inline void merge_row(
+    Stats* a, const floating* x, const double* weight, Py_ssize_t n, double origin
+) noexcept nogil:
+    """Merge n contiguous values, block by block; weight may be NULL."""
     cdef double sums[2]
     cdef Py_ssize_t start = 0, length
     while start < n:
         length = min(ROW_BLOCK, n - start)
-        shifted_sums(length, x + start, x[start], sums)
+        sums[0] = NAN
+        if weight is NULL:
+            shifted_sums(length, x + start, x[start], sums)
         if sums[0] == sums[0]:
             merge_sums(a, length, x[start] - origin, sums[0], sums[1])
         else:
-            merge_skipping_nan(a, x + start, length, 1, origin)
+            merge_one_by_one(a, x + start, NULL if weight is NULL else weight + start, length, 1, origin)
         start += length
 
 
 cdef inline void merge_rows(
-    Stats* a, const floating* x, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t width, const double* origin
+    Stats* a, const floating* x, const double* weight, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t width,
+    const double* origin,
 ) noexcept nogil:
-    """Merge `rows` rows into the statistics of `width` <= PANEL columns, each row `stride` values after the last."""
+    """Merge `rows` rows into the statistics of `width` <= PANEL columns, each row `stride` values after the last.
+
+    `weight`, one for each row, may be NULL.
+    """
     cdef double total[PANEL]
     cdef double squares[PANEL]
     cdef Py_ssize_t start = 0, length, j
     while start < rows:
         length = min(BLOCK, rows - start)
-        _column_sums(x + start * stride, length, stride, width, total, squares)
+        if weight is NULL:
+            _column_sums(x + start * stride, length, stride, width, total, squares)
         for j in range(width):
-            if total[j] == total[j]:
+            if weight is NULL and total[j] == total[j]:
                 merge_sums(&a[j], length, x[start * stride + j] - origin[j], total[j], squares[j])
             else:
-                merge_skipping_nan(&a[j], x + start * stride + j, length, stride, origin[j])
+                merge_one_by_one(&a[j], x + start * stride + j, NULL if weight is NULL else weight + start, length,
+                                 stride, origin[j])
         start += length
 
 

@@ -1,10 +1,11 @@
 """(x - mean) / sqrt(variance + eps) * weight + bias. The specification is `fastml._ref.batch_norm`."""
 from cython.parallel cimport prange
 from libc.math cimport NAN, sqrt
+from libc.string cimport memset
 
-import numpy as np
-
-from fastml._core._stats cimport PANEL, Stats, merge_row, merge_rows, origin_of
+from fastml._core._normalize cimport normalize, normalize_columns
+from fastml._core._simd cimport shifted_sums
+from fastml._core._stats cimport PANEL, ROW_BLOCK, Stats, merge_rows, merge_sums, origin_of
 from fastml._core._types cimport floating
 
 
@@ -69,10 +70,9 @@ def channels(
     across its channels instead, which are then what is contiguous.
     """
     cdef Py_ssize_t c, width = PANEL if x.shape[2] == 1 else 1
-    cdef double[::1] factor = np.empty(x.shape[1])
     for c in prange(0, x.shape[1], width, nogil=True, num_threads=n_threads, schedule="static"):
         if x.shape[2] == 1:
-            _panel(x, weight, bias, residual, eps, training, relu, mean, variance, out, c, factor)
+            _panel(x, weight, bias, residual, eps, training, relu, mean, variance, out, c)
         else:
             _channel(x, weight[c], bias[c], residual, eps, training, relu, &mean[c], &variance[c], out, c)
 
@@ -83,74 +83,76 @@ cdef void _channel(
 ) noexcept nogil:
     cdef Py_ssize_t n
     cdef Stats stats = Stats(0, 0, 0)
-    cdef const floating* r = NULL
+    cdef floating shift, factor, offset
     if training:
         mean[0] = origin_of(&x[0, c, 0], 1, 1)
-        for n in range(x.shape[0]):
-            merge_row(&stats, &x[n, c, 0], x.shape[2], mean[0])
+        _measure(x, c, mean[0], &stats)
         _keep(&stats, x.shape[0] * x.shape[2], mean, variance)
+    _line(mean[0], variance[0], weight, bias, eps, &shift, &factor, &offset)
     for n in range(x.shape[0]):
-        if residual.shape[0]:
-            r = &residual[n, c, 0]
-        _plane(&x[n, c, 0], x.shape[2], mean[0], weight / sqrt(variance[0] + eps), bias, r, relu, &out[n, c, 0])
+        normalize(x.shape[2], &x[n, c, 0], shift, factor, offset,
+                  &residual[n, c, 0] if residual.shape[0] else NULL, relu, &out[n, c, 0])
 
 
-cdef void _plane(
-    const floating* x, Py_ssize_t n, double mean, double factor, double bias, const floating* residual, bint relu,
-    floating* out
+cdef inline void _measure(const floating[:, :, ::1] x, Py_ssize_t c, double origin, Stats* stats) noexcept nogil:
+    """Statistics of a channel: blocks of up to ROW_BLOCK values, of several images where these are small."""
+    cdef double count = 0, shift = 0, total = 0, squares = 0
+    cdef double sums[2]
+    cdef Py_ssize_t n, start, length
+    for n in range(x.shape[0]):
+        start = 0
+        while start < x.shape[2]:
+            length = min(ROW_BLOCK, x.shape[2] - start)
+            if count + length > ROW_BLOCK:
+                merge_sums(stats, count, shift - origin, total, squares)
+                count = 0
+            if count == 0:
+                shift, total, squares = origin_of(&x[n, c, start], 1, 1), 0, 0
+            shifted_sums(length, &x[n, c, start], shift, sums)
+            total += sums[0]
+            squares += sums[1]
+            count += length
+            start += length
+    merge_sums(stats, count, shift - origin, total, squares)
+
+
+cdef inline void _line(
+    double mean, double variance, double weight, double bias, double eps, floating* shift, floating* factor,
+    floating* offset
 ) noexcept nogil:
-    # Constants: with a condition inside, the vector loop computes masks that cost more than the arithmetic (measured).
-    if residual is NULL and relu:
-        _write(x, n, mean, factor, bias, residual, False, True, out)
-    elif residual is NULL:
-        _write(x, n, mean, factor, bias, residual, False, False, out)
-    elif relu:
-        _write(x, n, mean, factor, bias, residual, True, True, out)
-    else:
-        _write(x, n, mean, factor, bias, residual, True, False, out)
+    """y = (x - shift) * factor + offset, with a shift that float32 can hold and the rest of the mean in the offset.
 
-
-cdef inline void _write(
-    const floating* x, Py_ssize_t n, double mean, double factor, double bias, const floating* residual, bint add,
-    bint relu, floating* out
-) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef double y
-    for i in range(n):
-        y = (x[i] - mean) * factor + bias  # in float64: float32 x at |mean| / std = 1e6 keeps its digits
-        if add:
-            y = y + residual[i]
-        if relu:
-            y = 0 if y < 0 else y  # NaN stays NaN
-        out[i] = <floating>y
+    So nothing is lost at |mean| / std = 1e6, where x * factor + offset would cancel, and all of it is float32.
+    """
+    cdef double slope = weight / sqrt(variance + eps)
+    shift[0] = <floating>mean
+    factor[0] = <floating>slope
+    offset[0] = <floating>(bias - (mean - shift[0]) * slope)
 
 
 cdef void _panel(
     const floating[:, :, ::1] x, const double[::1] weight, const double[::1] bias,
     const floating[:, :, ::1] residual, double eps, bint training, bint relu, double[::1] mean,
-    double[::1] variance, floating[:, :, ::1] out, Py_ssize_t first, double[::1] factor
+    double[::1] variance, floating[:, :, ::1] out, Py_ssize_t first
 ) noexcept nogil:
-    cdef Py_ssize_t columns = x.shape[1], last = min(first + PANEL, columns), n, c
+    cdef Py_ssize_t columns = x.shape[1], width = min(PANEL, columns - first), n, c
     cdef Stats stats[PANEL]
-    cdef double y
+    cdef floating shift[PANEL]
+    cdef floating factor[PANEL]
+    cdef floating offset[PANEL]
     if training:
-        for c in range(PANEL):
-            stats[c] = Stats(0, 0, 0)
-        for c in range(first, last):
+        memset(stats, 0, sizeof(stats))
+        for c in range(first, first + width):
             mean[c] = origin_of(&x[0, c, 0], 1, 1)
-        merge_rows(stats, &x[0, first, 0], x.shape[0], columns, last - first, &mean[first])
-        for c in range(first, last):
-            _keep(&stats[c - first], x.shape[0], &mean[c], &variance[c])
-    for c in range(first, last):
-        factor[c] = weight[c] / sqrt(variance[c] + eps)
+        merge_rows(stats, &x[0, first, 0], NULL, x.shape[0], columns, width, &mean[first])
+        for c in range(width):
+            _keep(&stats[c], x.shape[0], &mean[first + c], &variance[first + c])
+    for c in range(width):
+        _line(mean[first + c], variance[first + c], weight[first + c], bias[first + c], eps,
+              &shift[c], &factor[c], &offset[c])
     for n in range(x.shape[0]):
-        for c in range(first, last):
-            y = (x[n, c, 0] - mean[c]) * factor[c] + bias[c]
-            if residual.shape[0]:
-                y = y + residual[n, c, 0]
-            if relu:
-                y = 0 if y < 0 else y
-            out[n, c, 0] = <floating>y
+        normalize_columns(width, &x[n, first, 0], shift, factor, offset,
+                          &residual[n, first, 0] if residual.shape[0] else NULL, relu, &out[n, first, 0])
 
 
 cdef void _keep(Stats* stats, Py_ssize_t n, double* mean, double* variance) noexcept nogil:

@@ -1,55 +1,59 @@
-"""Count, mean and sum of squared deviations. The specification is `fastml._ref.moments`."""
+"""Sum of weights, mean and sum of squared deviations. The specification is `fastml._ref.moments`."""
 
 import numpy as np
 from numba import prange
 
 from fastml._jit._flags import inline, kernel
 
-BLOCK = 256  # rows or values whose shifted sums are taken together
-CHUNKS = 64  # tasks; fixed, so that the result does not depend on the threads
+BLOCK = 256  # rows whose shifted sums are taken together
+ROW_BLOCK = 1024  # contiguous values
+PANEL = 64  # columns at a time: their shifts and sums stay in the first-level cache
+TASKS = 64  # fixed, so that the result does not depend on the threads
 
 
 @kernel
-def loops(x, axis, count, mean, m2, n_threads):
+def loops(x, sample_weight, axis, count, mean, m2, n_threads):
     """The definition, compiled: two passes, feature by feature."""
     rows, columns = x.shape
     features, samples = (columns, rows) if axis == 0 else (rows, columns)
+    weighted = sample_weight.size > 0
     for j in prange(features):
-        total, found = 0.0, 0
+        total, found = 0.0, 0.0
         for i in range(samples):
             value = x[i, j] if axis == 0 else x[j, i]
             if value == value:
-                total += value
-                found += 1
+                weight = sample_weight[i] if weighted else 1.0
+                total += weight * value
+                found += weight
         count[j] = found
-        mean[j] = total / found if found else np.nan
+        mean[j] = total / found if found > 0 else np.nan
         squares = 0.0
-        for i in range(samples):
+        for i in range(samples if found > 0 else 0):
             value = x[i, j] if axis == 0 else x[j, i]
             if value == value:
-                squares += (value - mean[j]) ** 2
+                squares += (sample_weight[i] if weighted else 1.0) * (value - mean[j]) ** 2
         m2[j] = squares
 
 
 @inline
-def _merge(count, mean, m2, j, n, block_mean, block_m2):
-    """Merge a block into feature j by Chan's formula; means are relative to an origin that all blocks share."""
+def _merge(partial, n, block_mean, block_m2):
+    """Merge a block into (count, mean, m2) by Chan's formula; means are relative to an origin that all blocks share."""
     if n == 0:
         return
-    delta = block_mean - mean[j]
-    if count[j] == 0:
-        mean[j], m2[j] = block_mean, block_m2
+    delta = block_mean - partial[1]
+    if partial[0] == 0:
+        partial[1], partial[2] = block_mean, block_m2
     elif not abs(delta) < np.inf:  # infinity in the data; np.isfinite subtracts, which "reassoc" may cancel
-        mean[j], m2[j] = mean[j] + block_mean, np.nan
+        partial[1], partial[2] = partial[1] + block_mean, np.nan
     else:
-        share = n / (count[j] + n)
-        mean[j] += delta * share
-        m2[j] += block_m2 + delta * delta * count[j] * share
-    count[j] += n
+        share = n / (partial[0] + n)
+        partial[1] += delta * share
+        partial[2] += block_m2 + delta * delta * partial[0] * share
+    partial[0] += n
 
 
 @inline
-def _merge_sums(count, mean, m2, j, n, shift, total, squares):
+def _merge_sums(partial, n, shift, total, squares):
     """Merge a block given as sums of x minus a shift, which is relative to the origin."""
     if n == 0:
         return
@@ -58,73 +62,161 @@ def _merge_sums(count, mean, m2, j, n, shift, total, squares):
         block_m2 = squares + 0.0 * total
     if block_m2 < 0:  # rounding
         block_m2 = 0.0
-    _merge(count, mean, m2, j, n, shift + total / n, block_m2)
+    _merge(partial, n, shift + total / n, block_m2)
 
 
 @inline
-def _first_finite(values):
-    """A value to shift by."""
-    for value in values:
-        if abs(value) < np.inf:
-            return float(value)
-    return 0.0
+def _origin(values, weight, heavy):
+    """The finite value of the largest weight, of which `heavy` is the index, or the first. A light one could be far
+    from all that counts."""
+    if abs(values[heavy]) < np.inf:
+        return np.float64(values[heavy])
+    best, most = 0.0, -1.0
+    for i in range(values.size):
+        w = weight[i] if weight.size else 1.0
+        if abs(values[i]) < np.inf and w > most:
+            best, most = np.float64(values[i]), w
+    return best
 
 
 @inline
-def _columns(x, first, last, origin, count, mean, m2):
-    """Merge a block of rows, all columns: the inner loop runs along memory and becomes vectors, NaN masked in them."""
-    columns = x.shape[1]
-    shift, total, squares = np.empty(columns), np.zeros(columns), np.zeros(columns)
-    found = np.zeros(columns)
-    for j in range(columns):
-        shift[j] = _first_finite(x[first:last, j])
-    for i in range(first, last):
-        for j in range(columns):
-            valid = x[i, j] == x[i, j]
-            d = x[i, j] - shift[j] if valid else 0.0
+def _column_sums(x, first, last, left, shift, total, squares):
+    """Sums of x - shift and of its square down some columns, NaN and all; the inner loop becomes vectors of columns.
+
+    Eight rows a step, because Numba cannot be told to keep `total` and `squares` in registers: they are loaded and
+    stored for every eighth row. Unsigned indices, because it looks for negative ones in each step, and that was four
+    fifths of the time.
+    """
+    left, width, whole = np.uint64(left), np.uint64(total.size), last - (last - first) % 8
+    for j in range(width):
+        total[j], squares[j] = 0.0, 0.0
+    for i in range(first, whole, 8):
+        for j in range(width):
+            s, t, q = shift[j], 0.0, 0.0
+            for k in range(8):
+                d = x[np.uint64(i + k), left + j] - s
+                t += d
+                q += d * d
+            total[j] += t
+            squares[j] += q
+    for i in range(np.uint64(whole), np.uint64(last)):
+        for j in range(width):
+            d = x[i, left + j] - shift[j]
             total[j] += d
             squares[j] += d * d
-            found[j] += 1.0 if valid else 0.0
-    for j in range(columns):
-        _merge_sums(count, mean, m2, j, int(found[j]), shift[j] - origin[j], total[j], squares[j])
 
 
 @inline
-def _row(values, origin, count, mean, m2, j):
-    """Merge contiguous values, block by block, into feature j."""
-    for first in range(0, values.size, BLOCK):
-        block = values[first : first + BLOCK]
-        shift = _first_finite(block)
-        total, squares, found = 0.0, 0.0, 0.0
-        for value in block:
-            valid = value == value
-            d = value - shift if valid else 0.0
-            total += d
-            squares += d * d
-            found += 1.0 if valid else 0.0
-        _merge_sums(count, mean, m2, j, int(found), shift - origin, total, squares)
+def _weighted_sums(x, weight, first, last, left, shift, total, squares, found):
+    """The same sums by weight, of what is not NaN, in two passes over the block: shifted by its mean, because a value
+    of little weight may be far from all that counts, and their squares around it would keep few digits."""
+    left, width, first, last = np.uint64(left), np.uint64(total.size), np.uint64(first), np.uint64(last)
+    for j in range(width):
+        total[j], squares[j], found[j] = 0.0, 0.0, 0.0
+    for i in range(first, last):
+        w = weight[i] if weight.size else 1.0
+        for j in range(width):
+            value = x[i, left + j]
+            total[j] += w * value if value == value else 0.0
+            found[j] += w if value == value else 0.0
+    for j in range(width):
+        shift[j] = _finite_mean(total[j], found[j])
+        total[j] = 0.0
+    for i in range(first, last):
+        w = weight[i] if weight.size else 1.0
+        for j in range(width):
+            value = x[i, left + j]
+            d = value - shift[j] if value == value else 0.0
+            total[j] += w * d
+            squares[j] += w * d * d
+
+
+@inline
+def _finite_mean(total, found):
+    mean = total / found
+    return mean if abs(mean) < np.inf else 0.0
+
+
+@inline
+def _columns(x, weight, start, stop, left, origin, partial):
+    """Merge some rows of at most PANEL columns, block by block."""
+    width = min(PANEL, x.shape[1] - left)
+    shift, total, squares, found = np.empty(width), np.empty(width), np.empty(width), np.empty(width)
+    for first in range(start, stop, BLOCK):
+        last, plain = min(first + BLOCK, stop), weight.size == 0
+        if plain:
+            for j in range(width):
+                shift[j], found[j] = x[first, left + j], last - first
+            _column_sums(x, first, last, left, shift, total, squares)
+            for j in range(width):
+                plain &= total[j] == total[j]
+        if not plain:
+            _weighted_sums(x, weight, first, last, left, shift, total, squares, found)
+        for j in range(width):
+            _merge_sums(partial[left + j], found[j], shift[j] - origin[left + j], total[j], squares[j])
+
+
+@inline
+def _plain_row(values, first, last):
+    """Of contiguous values: a shift, and the sums of x - shift and of its square, NaN and all."""
+    shift, total, squares = np.float64(values[first]), 0.0, 0.0
+    for i in range(np.uint64(first), np.uint64(last)):
+        d = values[i] - shift
+        total += d
+        squares += d * d
+    return shift, total, squares
+
+
+@inline
+def _weighted_row(values, weight, first, last):
+    """The same by weight, of what is not NaN, and the sum of the weights."""
+    total, squares, found = 0.0, 0.0, 0.0
+    for i in range(np.uint64(first), np.uint64(last)):
+        w, valid = weight[i] if weight.size else 1.0, values[i] == values[i]
+        total += w * (values[i] if valid else 0.0)
+        found += w if valid else 0.0
+    shift, total = _finite_mean(total, found), 0.0
+    for i in range(np.uint64(first), np.uint64(last)):
+        w, valid = weight[i] if weight.size else 1.0, values[i] == values[i]
+        d = values[i] - shift if valid else 0.0
+        total += w * d
+        squares += w * d * d
+    return shift, total, squares, found
+
+
+@inline
+def _row(values, weight, start, stop, origin, partial):
+    """Merge some contiguous values, block by block, into one feature."""
+    for first in range(start, stop, ROW_BLOCK):
+        last = min(first + ROW_BLOCK, stop)
+        found = float(last - first)
+        shift, total, squares = _plain_row(values, first, last if weight.size == 0 else first)
+        if weight.size or total != total:
+            shift, total, squares, found = _weighted_row(values, weight, first, last)
+        _merge_sums(partial, found, shift - origin, total, squares)
 
 
 @kernel
-def blocks(x, axis, count, mean, m2, n_threads):
-    """One pass in the order of memory. Numba cannot be told to keep sums in registers; they stay in the L1 cache."""
+def blocks(x, sample_weight, axis, count, mean, m2, n_threads):
+    """One pass in the order of memory over blocks in cache; NaN is looked for where a sum came out as NaN."""
     rows, columns = x.shape
-    features = columns if axis == 0 else rows
-    chunks = 1 if axis == 1 else min(CHUNKS, (rows + BLOCK - 1) // BLOCK)
-    origin, counts = np.empty(features), np.zeros((chunks, features), np.int64)
-    means, squares = np.zeros((chunks, features)), np.zeros((chunks, features))
+    features, samples = (columns, rows) if axis == 0 else (rows, columns)
+    width, height = (PANEL, BLOCK) if axis == 0 else (1, ROW_BLOCK)  # of what a task has at least
+    panels = (features + width - 1) // width
+    chunks = min(max(TASKS // panels, 1), (samples + height - 1) // height)
+    origin, partial = np.empty(features), np.zeros((chunks, features, 3))
+    heavy = np.argmax(sample_weight) if sample_weight.size else 0
     for j in range(features):
-        origin[j] = _first_finite(x[:, j] if axis == 0 else x[j, ::1])
-    if axis == 1:
-        for j in prange(features):
-            _row(x[j], origin[j], counts[0], means[0], squares[0], j)
-    else:
-        for chunk in prange(chunks):
-            start, stop = rows * chunk // chunks, rows * (chunk + 1) // chunks
-            for first in range(start, stop, BLOCK):
-                _columns(x, first, min(first + BLOCK, stop), origin, counts[chunk], means[chunk], squares[chunk])
+        origin[j] = _origin(x[:, j] if axis == 0 else x[j, ::1], sample_weight, heavy)
+    for task in prange(chunks * panels):
+        chunk, j = task // panels, task % panels * width
+        start, stop = samples * chunk // chunks, samples * (chunk + 1) // chunks
+        if axis == 0:
+            _columns(x, sample_weight, start, stop, j, origin, partial[chunk])
+        else:
+            _row(x[j], sample_weight, start, stop, origin[j], partial[chunk, j])
     for j in range(features):
         for chunk in range(1, chunks):
-            _merge(counts[0], means[0], squares[0], j, counts[chunk, j], means[chunk, j], squares[chunk, j])
-        count[j], m2[j] = counts[0, j], squares[0, j]
-        mean[j] = origin[j] + means[0, j] if count[j] else np.nan
+            _merge(partial[0, j], partial[chunk, j, 0], partial[chunk, j, 1], partial[chunk, j, 2])
+        count[j], m2[j] = partial[0, j, 0], partial[0, j, 2]
+        mean[j] = origin[j] + partial[0, j, 1] if count[j] else np.nan

@@ -5,16 +5,30 @@ argument list of every kernel of that operation, and the array that the caller g
 Python integers before any array is made. `numbers`, `arrays` and `windows` hold the pieces.
 """
 
-from fastml._validate.images import avg_pool2d, batch_norm, conv2d, max_pool2d
+from fastml._validate.images import batch_norm, batch_norm_backward, conv2d, fold_batch_norm
 from fastml._validate.matrices import empty_moments, finite_result, moments, pca, rows_of, standardize
+from fastml._validate.pooling import (
+    avg_pool2d,
+    avg_pool2d_backward,
+    global_avg_pool2d,
+    indices_inside,
+    max_pool2d,
+    max_pool2d_backward,
+)
 
 __all__ = [
     "avg_pool2d",
+    "avg_pool2d_backward",
     "batch_norm",
+    "batch_norm_backward",
     "conv2d",
     "empty_moments",
     "finite_result",
+    "fold_batch_norm",
+    "global_avg_pool2d",
+    "indices_inside",
     "max_pool2d",
+    "max_pool2d_backward",
     "moments",
     "pca",
     "rows_of",

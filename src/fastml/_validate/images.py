@@ -1,8 +1,9 @@
-"""Arguments of the operations on images: conv2d, max_pool2d, avg_pool2d, batch_norm.
+"""Arguments of the operations on images: conv2d, batch_norm and its gradient, fold_batch_norm.
 
 A batch is (n, channels, h, w); one image is (channels, h, w) and gives a result of three dimensions.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,41 +33,6 @@ class Conv2d(NamedTuple):
         return float(self.out.size) * float(self.weight[0].size)
 
 
-class MaxPool2d(NamedTuple):
-    x: Array
-    kernel_h: int
-    kernel_w: int
-    stride_h: int
-    stride_w: int
-    pad_top: int
-    pad_left: int
-    dilation_h: int
-    dilation_w: int
-    out: Array
-    indices: Array
-
-    @property
-    def work(self) -> float:
-        return float(self.out.size) * self.kernel_h * self.kernel_w
-
-
-class AvgPool2d(NamedTuple):
-    x: Array
-    kernel_h: int
-    kernel_w: int
-    stride_h: int
-    stride_w: int
-    pad_top: int
-    pad_left: int
-    rows: Array
-    columns: Array
-    out: Array
-
-    @property
-    def work(self) -> float:
-        return float(self.out.size) * self.kernel_h * self.kernel_w
-
-
 class BatchNorm(NamedTuple):
     x: Array
     weight: Array
@@ -84,13 +50,34 @@ class BatchNorm(NamedTuple):
         return float(self.x.size)
 
 
-def _images(x: Any) -> tuple[Array, Array]:
+class BatchNormBackward(NamedTuple):
+    grad_out: Array
+    x: Array
+    weight: Array
+    bias: Array
+    residual: Array
+    mean: Array
+    variance: Array
+    eps: float
+    training: bool
+    relu: bool
+    grad_x: Array
+    grad_weight: Array
+    grad_bias: Array
+    grad_residual: Array
+
+    @property
+    def work(self) -> float:
+        return 2 * float(self.x.size)
+
+
+def as_images(value: Any, name: str) -> tuple[Array, Array]:
     """The user's array, and the same as a batch that a kernel can read."""
-    array = real(x, "x")
-    dimensions(array, "x", (3, 4), "a batch (n, channels, h, w) or an image (channels, h, w)")
+    array = real(value, name)
+    dimensions(array, name, (3, 4), "a batch (n, channels, h, w) or an image (channels, h, w)")
     if 0 in array.shape[-3:]:
-        raise ValueError(f"x must have at least one channel, row and column, got shape {array.shape}")
-    return array, _batch(ready(array, "x"))
+        raise ValueError(f"{name} must have at least one channel, row and column, got shape {array.shape}")
+    return array, _batch(ready(array, name))
 
 
 def _batch(array: Array) -> Array:
@@ -105,7 +92,7 @@ def conv2d(
     x: Any, weight: Any, bias: Any = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: Any = 1,
     activation: Any = None, residual: Any = None, algorithm: Any = "auto", out: Any = None,
 ) -> tuple[Conv2d, Array]:
-    array, batch = _images(x)
+    array, batch = as_images(x, "x")
     kernels = real(weight, "weight")
     dimensions(kernels, "weight", (4,), "of shape (outputs, channels / groups, kernel_h, kernel_w)")
     same_dtype(kernels, "weight", array, "x")
@@ -140,103 +127,166 @@ def conv2d(
     ), result  # fmt: skip
 
 
-def _pool(
-    x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any
-) -> tuple[Array, Array, windows.Axis, windows.Axis, tuple[int, ...]]:
-    array, batch = _images(x)
-    ceil_mode = flag(ceil_mode, "ceil_mode")
-    size = (batch.shape[2], batch.shape[3])
-    vertical, horizontal = windows.axes(
-        size, kernel_size, stride, padding, dilation, pooling=True, ceil_mode=ceil_mode
-    )
-    shape = (*array.shape[:-2], vertical.out, horizontal.out)
-    size_fits(shape, 8, "the result")
-    return array, batch.reshape((batch.shape[0] * batch.shape[1], *size)), vertical, horizontal, shape
+_ABSENT = {dtype().itemsize: np.empty((0, 0, 0), dtype) for dtype in (np.float32, np.float64)}  # no residual
 
 
-def max_pool2d(
-    x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, *, ceil_mode: Any = False,
-    return_indices: Any = False, out: Any = None,
-) -> tuple[MaxPool2d, Array, Array | None]:
-    array, planes, vertical, horizontal, shape = _pool(x, kernel_size, stride, padding, dilation, ceil_mode)
-    down, across = windows.trim(vertical), windows.trim(horizontal)
-    indices = np.empty(shape, np.int64) if flag(return_indices, "return_indices") else None
-    result = output(out, shape, array.dtype, {"x": array})
-    flat = (planes.shape[0], *shape[-2:])
-    return MaxPool2d(
-        planes, down.kernel, across.kernel, down.stride, across.stride, down.before, across.before,
-        down.dilation, across.dilation, result.reshape(flat),
-        np.empty((0, 0, 0), np.int64) if indices is None else indices.reshape(flat),
-    ), result, indices  # fmt: skip
+def _channels_of(x: Any) -> Array:
+    array = real(x, "x")
+    dimensions(array, "x", (2, 4), "(n, channels) or (n, channels, h, w)")
+    if 0 in array.shape[1:]:
+        raise ValueError(f"x must have at least one channel and value, got shape {array.shape}")
+    size_fits((array.shape[1], 4), 8, "the statistics of x")
+    return array
 
 
-def avg_pool2d(
-    x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, *, ceil_mode: Any = False,
-    count_include_pad: Any = True, divisor_override: Any = None, out: Any = None,
-) -> tuple[AvgPool2d, Array]:
-    array, planes, vertical, horizontal, shape = _pool(x, kernel_size, stride, padding, 1, ceil_mode)
-    down, across = windows.trim(vertical), windows.trim(horizontal)
-    include = flag(count_include_pad, "count_include_pad")
-    rows, columns = windows.divisors(vertical, include), windows.divisors(horizontal, include)
-    if divisor_override is not None:
-        rows, columns = np.full_like(rows, integer(divisor_override, "divisor_override", 1)), np.ones_like(columns)
-    result = output(out, shape, array.dtype, {"x": array})
-    return AvgPool2d(
-        planes, down.kernel, across.kernel, down.stride, across.stride, down.before, across.before, rows, columns,
-        result.reshape((planes.shape[0], *shape[-2:])),
-    ), result  # fmt: skip
+def _flat(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """(n, channels, pixels)"""
+    return shape[0], shape[1], math.prod(shape[2:])
+
+
+def _enough_values(array: Array) -> None:
+    if array.size // array.shape[1] < 2:
+        raise ValueError(f"x must have more than one value for each channel when training, got shape {array.shape}")
+
+
+def _vector(value: Any, name: str, channels: int, default: float | None = None) -> Array:
+    """`vector64`, by the short way where there is nothing to broadcast: a layer has four of them."""
+    if type(value) is np.ndarray and value.shape == (channels,) and value.dtype.char in "fd":
+        return value.astype(np.float64)
+    return vector64(value, name, channels, default)
 
 
 def batch_norm(
     x: Any, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None, *,
     training: Any = False, momentum: Any = 0.1, eps: Any = 1e-5, activation: Any = None, residual: Any = None,
-    return_stats: Any = False, out: Any = None,
+    return_stats: Any = False, num_batches_tracked: Any = None, out: Any = None,
 ) -> tuple[BatchNorm, Array]:
-    array = real(x, "x")
-    dimensions(array, "x", (2, 4), "(n, channels) or (n, channels, h, w)")
-    if 0 in array.shape[1:]:
-        raise ValueError(f"x must have at least one channel and value, got shape {array.shape}")
+    array = _channels_of(x)
     channels = array.shape[1]
-    size_fits((channels, 4), 8, "the statistics of x")
     training = flag(training, "training")
     flag(return_stats, "return_stats")
-    number(momentum, "momentum", 0, 1)
+    if momentum is not None:
+        number(momentum, "momentum", 0, 1)
     eps, relu = number(eps, "eps", 0), _activation(activation)
     if (running_mean is None) != (running_var is None):
         raise ValueError("running_mean and running_var must be given together")
     if training:
-        if array.size // channels < 2:
-            raise ValueError(f"x must have more than one value for each channel when training, got shape {array.shape}")
+        _enough_values(array)
         mean, variance = np.empty(channels), np.empty(channels)
     elif running_mean is None:
         raise ValueError("running_mean and running_var must be given unless training")
     else:
-        mean = vector64(running_mean, "running_mean", channels)
-        variance = vector64(running_var, "running_var", channels)
-    flat = (array.shape[0], channels, array[0, 0].size if array.shape[0] else 1)
-    added = np.empty((0, 0, 0), array.dtype.newbyteorder("="))
-    inputs = {"x": array}
+        mean = _vector(running_mean, "running_mean", channels)
+        variance = _vector(running_var, "running_var", channels)
+    flat = _flat(array.shape)
+    added, inputs = _ABSENT[array.dtype.itemsize], {"x": array}
     if residual is not None:
         inputs["residual"] = like(residual, "residual", array, array.shape, other_name="x")
         added = inputs["residual"].reshape(flat)
-    scale, shift = vector64(weight, "weight", channels, 1.0), vector64(bias, "bias", channels, 0.0)
+    scale, shift = _vector(weight, "weight", channels, 1.0), _vector(bias, "bias", channels, 0.0)
     result = output(out, array.shape, array.dtype, inputs, in_place=("x", "residual"))
     if training and running_mean is not None:
-        _updatable(running_mean, "running_mean", channels, {**inputs, "out": result, "running_var": running_var})
-        _updatable(running_var, "running_var", channels, {**inputs, "out": result})
+        written = inputs if out is None else {**inputs, "out": result}
+        _running(running_mean, running_var, num_batches_tracked, momentum, channels, written)
+    elif num_batches_tracked is not None:
+        _counter(num_batches_tracked)
     batch = ready(array, "x").reshape(flat)
     return BatchNorm(batch, scale, shift, added, eps, training, relu, mean, variance, result.reshape(flat)), result
 
 
-def _updatable(running: Any, name: str, channels: int, others: dict[str, Any]) -> None:
-    """A running statistic that training can update in place."""
-    if not isinstance(running, np.ndarray):
-        raise TypeError(f"{name} must be a NumPy array, as training updates it in place; got {type(running).__name__}")
-    real(running, name)
-    if running.shape != (channels,):
-        raise ValueError(f"{name} must have shape ({channels},), got {running.shape}")
-    if not running.flags.writeable:
+def _running(mean: Any, var: Any, batches: Any, momentum: Any, channels: int, others: dict[str, Array]) -> None:
+    """Running statistics that training can update in place, and the count of batches where it is given or needed."""
+    for name, running in (("running_mean", mean), ("running_var", var)):
+        _array_to_update(running, name)
+        real(running, name)
+        if running.shape != (channels,):
+            raise ValueError(f"{name} must have shape ({channels},), got {running.shape}")
+    _may_be_written(mean, "running_mean", {**others, "running_var": var})
+    _may_be_written(var, "running_var", others)
+    if batches is not None:
+        _counter(batches)
+        if not 0 <= batches.item() < np.iinfo(batches.dtype).max:
+            raise ValueError(f"num_batches_tracked must be a count that can grow, got {batches.item()}")
+        _may_be_written(batches, "num_batches_tracked", {**others, "running_mean": mean, "running_var": var})
+    elif momentum is None:
+        raise ValueError("num_batches_tracked must be given when momentum is None: a batch has the share 1 / its count")
+
+
+def _counter(batches: Any) -> None:
+    _array_to_update(batches, "num_batches_tracked")
+    if batches.dtype.kind not in "iu":
+        raise TypeError(f"num_batches_tracked must be of integers, got {batches.dtype}")
+    if batches.shape not in ((), (1,)):
+        raise ValueError(f"num_batches_tracked must have shape () or (1,), got {batches.shape}")
+
+
+def _array_to_update(value: Any, name: str) -> None:
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, as training updates it in place; got {type(value).__name__}")
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array: a masked array's mask would be lost")
+
+
+def _may_be_written(array: Array, name: str, others: dict[str, Array]) -> None:
+    if not array.flags.writeable:
         raise ValueError(f"{name} must be writeable, as training updates it in place")
-    for other, array in others.items():
-        if isinstance(array, np.ndarray) and np.may_share_memory(running, array):
+    for other, value in others.items():
+        if np.may_share_memory(array, value):
             raise ValueError(f"{name} may not share memory with {other}")
+
+
+def batch_norm_backward(
+    grad_out: Any, x: Any, mean: Any, variance: Any, weight: Any = None, bias: Any = None, *, training: Any = True,
+    eps: Any = 1e-5, activation: Any = None, residual: Any = None,
+) -> tuple[BatchNormBackward, tuple[int, ...]]:
+    """The problem, and the shape of x."""
+    array = _channels_of(x)
+    channels, shape, flat = array.shape[1], array.shape, _flat(array.shape)
+    gradient = like(grad_out, "grad_out", array, shape, other_name="x")
+    if flag(training, "training"):
+        _enough_values(array)
+    eps, relu = number(eps, "eps", 0), _activation(activation)
+    added = grad_added = _ABSENT[array.dtype.itemsize]
+    if residual is not None:
+        added = like(residual, "residual", array, shape, other_name="x").reshape(flat)
+        grad_added = np.empty(flat, added.dtype)
+    for name, value in (("mean", mean), ("variance", variance)):
+        if value is None:
+            raise TypeError(f"{name} must be float32 or float64, as batch_norm returned it; got None")
+    grad_x = output(None, flat, array.dtype, {}, name="the gradient of x")
+    return BatchNormBackward(
+        gradient.reshape(flat), ready(array, "x").reshape(flat), _vector(weight, "weight", channels, 1.0),
+        _vector(bias, "bias", channels, 0.0), added, _vector(mean, "mean", channels),
+        _vector(variance, "variance", channels), eps, training, relu, grad_x, np.zeros(channels), np.zeros(channels),
+        grad_added,
+    ), shape  # fmt: skip
+
+
+class Folding(NamedTuple):
+    """A layer, and the batch norm behind it, in float64 but for the weight."""
+
+    weight: Array
+    bias: Array
+    mean: Array
+    variance: Array
+    factor: Array
+    offset: Array
+    eps: float
+
+
+def fold_batch_norm(
+    weight: Any, bias: Any, running_mean: Any, running_var: Any, bn_weight: Any = None, bn_bias: Any = None, *,
+    eps: Any = 1e-5,
+) -> Folding:
+    array = real(weight, "weight")
+    dimensions(array, "weight", (2, 4), "(outputs, inputs) or (outputs, channels, kernel_h, kernel_w)")
+    outputs = array.shape[0]
+    size_fits(array.shape, 2 * 8, "weight")
+    for name, value in (("running_mean", running_mean), ("running_var", running_var)):
+        if value is None:
+            raise TypeError(f"{name} must be float32 or float64, got None")
+    return Folding(
+        array, _vector(bias, "bias", outputs, 0.0), _vector(running_mean, "running_mean", outputs),
+        _vector(running_var, "running_var", outputs), _vector(bn_weight, "bn_weight", outputs, 1.0),
+        _vector(bn_bias, "bn_bias", outputs, 0.0), number(eps, "eps", 0),
+    )  # fmt: skip

@@ -1,15 +1,31 @@
 """Arguments of the operations on matrices: moments, standardize, pca."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastml._validate.arrays import Array, dimensions, output, ready, real, size_fits, vector64
+from fastml._validate.arrays import (
+    Array,
+    convertible,
+    dimensions,
+    least,
+    most,
+    output,
+    ready,
+    real,
+    size_fits,
+    vector64,
+)
 from fastml._validate.numbers import choice, flag, integer, number
+
+TILE = 2**15  # values converted at a time: as float64 they are 256 KiB, which stay in the second-level cache
+WIDTH = 2**11  # features of a tile, at the most where there are samples to fill it
 
 
 class Moments(NamedTuple):
-    x: Array
+    x: Array  # where no kernel can read it, `moments.compute` hands it out in tiles
+    sample_weight: Array
     axis: int
     count: Array  # type: ignore[assignment]  # tuple.count is not needed
     mean: Array
@@ -52,22 +68,56 @@ def _axis(axis: Any) -> int:
     return integer(axis, "axis", 0, 1)
 
 
-def _rows(array: Array, axis: int) -> tuple[Array, int]:
-    """The matrix as a kernel reads it. A Fortran-ordered one is its transpose with the other axis: no copy."""
-    if array.flags.f_contiguous and not array.flags.c_contiguous:
-        return ready(array.T, "X"), 1 - axis
-    return ready(array, "X"), axis
+def _numbers(X: Any) -> Array:
+    array = convertible(X, "X")
+    dimensions(array, "X", (2,), "a matrix of shape (rows, columns)")
+    return array
 
 
-def empty_moments(x: Array, axis: int) -> Moments:
+def _fortran(array: Array) -> bool:
+    """Whether its transpose is what a kernel reads, with the other axis."""
+    return array.flags.f_contiguous and not array.flags.c_contiguous
+
+
+def _weights(sample_weight: Any, samples: int) -> Array:
+    """Float64 weights, or none of them."""
+    if sample_weight is None:
+        return np.empty(0)
+    array = real(sample_weight, "sample_weight", integers=True)
+    if array.shape != (samples,):
+        raise ValueError(f"sample_weight must have shape ({samples},), got {array.shape}")
+    if samples and not (least(array) >= 0 and most(array) < np.inf):
+        raise ValueError(f"sample_weight must be finite and not negative, got {least(array)} to {most(array)}")
+    return np.require(array, np.float64, ["C", "A"])
+
+
+def tiles(x: Array, axis: int) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of pieces of at most TILE values, sample after sample for some features, then for the next."""
+    features, samples = x.shape[1 - axis], x.shape[axis]
+    width = min(features, max(WIDTH, TILE // max(samples, 1)))
+    length = max(TILE // max(width, 1), 1)
+    for feature in range(0, features, width or 1):
+        for sample in range(0, samples, length):
+            piece = slice(sample, sample + length), slice(feature, feature + width)
+            yield piece if axis == 0 else piece[::-1]
+
+
+def converted(tile: Array, single: bool) -> Array:
+    """A copy of a part of X that a kernel can read, float32 or float64."""
+    return np.array(tile, np.float32 if single else np.float64, order="C", subok=False)
+
+
+def empty_moments(x: Array, axis: int, sample_weight: Array | None = None) -> Moments:
     features = x.shape[1 - axis]
     size_fits((features, 3), 8, "the statistics of X")
-    return Moments(x, axis, np.zeros(features, np.int64), np.full(features, np.nan), np.zeros(features))
+    weight = np.empty(0) if sample_weight is None else sample_weight
+    return Moments(x, weight, axis, np.zeros(features), np.zeros(features), np.zeros(features))
 
 
-def moments(X: Any, axis: Any = 0) -> tuple[Moments]:
-    x, axis = _rows(_matrix(X), _axis(axis))
-    return (empty_moments(x, axis),)
+def moments(X: Any, axis: Any = 0, *, sample_weight: Any = None) -> tuple[Moments]:
+    x, axis = _numbers(X), _axis(axis)
+    weight = _weights(sample_weight, x.shape[axis])
+    return (empty_moments(x.T, 1 - axis, weight) if _fortran(x) else empty_moments(x, axis, weight),)
 
 
 def standardize(
@@ -75,25 +125,24 @@ def standardize(
     ddof: Any = 0, return_stats: Any = False, out: Any = None,
 ) -> tuple[Standardize, Array]:
     """The problem, with mean and scale filled in where they are given, and the array to return."""
-    array, axis = _matrix(X), _axis(axis)
+    array, axis = _numbers(X), _axis(axis)
     for name, value in (("with_mean", with_mean), ("with_std", with_std), ("return_stats", return_stats)):
         flag(value, name)
     number(ddof, "ddof", 0)
     features = array.shape[1 - axis]
-    fortran = array.flags.f_contiguous and not array.flags.c_contiguous
-    if isinstance(out, np.ndarray):  # the caller's array decides the order, so that the kernel writes it directly
-        fortran = out.flags.f_contiguous and not out.flags.c_contiguous
-    result = output(out, array.shape, array.dtype, {"X": array}, in_place=("X",), order="F" if fortran else "C")
+    # the caller's array decides the order, so that the kernel writes it directly
+    fortran = _fortran(out if isinstance(out, np.ndarray) else array)
+    dtype = array.dtype if array.dtype.kind == "f" else np.float64
+    result = output(out, array.shape, dtype, {"X": array}, in_place=("X",), order="F" if fortran else "C")
     size_fits((features, 2), 8, "the statistics of X")
     mean64 = vector64(mean if with_mean else None, "mean", features, 0.0)
     std64 = vector64(std if with_std else None, "std", features, 1.0)
     if (std64 < 0).any():
         raise ValueError("std must not be negative")
+    scale = np.where(std64 == 0, 1.0, std64)
     if fortran:
-        x, kernel_axis, kernel_out = ready(array.T, "X"), 1 - axis, result.T
-    else:
-        x, kernel_axis, kernel_out = ready(array, "X"), axis, result
-    return Standardize(x, kernel_axis, mean64, np.where(std64 == 0, 1.0, std64), kernel_out), result
+        return Standardize(array.T, 1 - axis, mean64, scale, result.T), result
+    return Standardize(array, axis, mean64, scale, result), result
 
 
 def pca(

@@ -6,15 +6,12 @@ import numpy as np
 import sklearn
 
 FLOATS = (np.float64, np.float32)  # what the kernels compute in; scikit-learn converts integers to the first
+CALLBACKS = frozenset(("_skl_callbacks", "_parent_callback_ctx"))  # attributes, since scikit-learn 1.9
 
 
 def left_to_sklearn(estimator: Any) -> bool:
-    """Whether something is switched on that is scikit-learn's alone: array API dispatch, or callbacks (since 1.9)."""
-    return bool(
-        sklearn.get_config()["array_api_dispatch"]
-        or hasattr(estimator, "_skl_callbacks")
-        or hasattr(estimator, "_parent_callback_ctx")
-    )
+    """Whether something is switched on that is scikit-learn's alone: array API dispatch, or callbacks."""
+    return bool(sklearn.get_config()["array_api_dispatch"]) or not CALLBACKS.isdisjoint(vars(estimator))
 
 
 def for_kernels(X: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastml import _dispatch, _threads, _validate
@@ -15,11 +16,12 @@ def batch_norm(
     bias: ArrayLike | None = None,
     *,
     training: bool = False,
-    momentum: float = 0.1,
+    momentum: float | None = 0.1,
     eps: float = 1e-5,
     activation: str | None = None,
     residual: ArrayLike | None = None,
     return_stats: bool = False,
+    num_batches_tracked: NDArray[Any] | None = None,
     out: NDArray[Any] | None = None,
     n_threads: int | None = None,
     backend: str | None = None,
@@ -34,17 +36,20 @@ def batch_norm(
     weight, bias: (channels,); 1 and 0 when None.
     training: normalise with the statistics of this batch: the mean, and the biased variance. The unbiased variance is
         what goes to running_var, as in PyTorch.
-    momentum: the share of the new batch, from 0 to 1.
+    momentum: the share of the new batch, from 0 to 1; None for the average of all batches, `1 / num_batches_tracked`.
     eps: added to the variance; not negative.
     activation: None or "relu", applied last.
     residual: like x, added before the activation.
-    return_stats: also return the mean and biased variance that were used, float64.
+    return_stats: also return the mean and biased variance that were used, float64; `batch_norm_backward` takes them.
+    num_batches_tracked: how many batches the running statistics have seen: an integer array of one element, () or
+        (1,), **incremented in place** when they are updated. Needed when momentum is None.
     out: C-contiguous, like x; may be x or residual itself.
     n_threads, backend: for this call; None for what `set_num_threads` and `set_backend` say.
 
     Returns an array like x, or (array, mean, variance).
 
-    Raises TypeError for dtypes and ValueError for shapes, numbers out of range, or a batch of one value when training.
+    Raises TypeError for dtypes and ValueError for shapes, numbers out of range, a batch of one value when training, or
+    momentum None without num_batches_tracked.
 
     Statistics are float64 by one stable pass, and the mean is subtracted before rounding: float32 stays right at
     |mean| / std = 1e6. NaN in a channel makes the whole channel NaN when training. Cost: x is read twice when training
@@ -61,15 +66,26 @@ def batch_norm(
     """
     problem, result = _validate.batch_norm(
         x, running_mean, running_var, weight, bias, training=training, momentum=momentum, eps=eps,
-        activation=activation, residual=residual, return_stats=return_stats, out=out,
+        activation=activation, residual=residual, return_stats=return_stats,
+        num_batches_tracked=num_batches_tracked, out=out,
     )  # fmt: skip
     kernel = _dispatch.kernel("batch_norm", problem, backend)
     threads = _threads.count(n_threads, problem.work)
     if result.size:
         kernel(*problem, threads)
     if training and running_mean is not None:
+        if num_batches_tracked is not None:
+            num_batches_tracked += 1
+        share = 1 / num_batches_tracked.item() if momentum is None else float(momentum)  # type: ignore[union-attr]
         n = problem.x.size // problem.x.shape[1]
-        share = float(momentum)
-        running_mean += share * (problem.mean - running_mean)
-        running_var += share * (problem.variance * (n / (n - 1)) - running_var)
+        _update(running_mean, problem.mean, share)
+        _update(running_var, problem.variance * (n / (n - 1)), share)
     return (result, problem.mean, problem.variance) if return_stats else result
+
+
+def _update(running: NDArray[Any], batch: NDArray[np.float64], share: float) -> None:
+    """In float64, rounded once; one conversion each way is also what takes the least time for a float32 array."""
+    array = np.asarray(running)  # of a subclass only the memory
+    new = array.astype(np.float64)
+    new += share * (batch - new)
+    array[...] = new

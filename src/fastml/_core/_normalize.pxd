@@ -1,0 +1,26 @@
+# What normalize.h offers. The C macros choose by the type of the pointer; `void` here only says "float or double".
+cdef extern from "normalize.h" nogil:
+    void normalize(
+        Py_ssize_t n, const void* x, double shift, double factor, double offset, const void* residual, bint relu, void* out
+    ) noexcept
+    void normalize_columns(
+        Py_ssize_t n, const void* x, const void* shift, const void* factor, const void* offset, const void* residual,
+        bint relu, void* out
+    ) noexcept
+    void gradient_sums(
+        Py_ssize_t n, const void* grad, const void* x, double shift, double factor, double offset,
+        const void* residual, bint relu, double* sum, double* product
+    ) noexcept
+    void gradient_sums_columns(
+        Py_ssize_t n, const void* grad, const void* x, const void* shift, const void* factor, const void* offset,
+        const void* residual, bint relu, double* sum, double* product
+    ) noexcept
+    void gradient(
+        Py_ssize_t n, const void* grad, const void* x, double shift, double factor, double offset, double curve,
+        double rest, const void* residual, bint relu, bint training, void* grad_x, void* grad_residual
+    ) noexcept
+    void gradient_columns(
+        Py_ssize_t n, const void* grad, const void* x, const void* shift, const void* factor, const void* offset,
+        const void* curve, const void* rest, const void* residual, bint relu, bint training, void* grad_x,
+        void* grad_residual
+    ) noexcept
