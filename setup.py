@@ -26,6 +26,7 @@ elif NATIVE:
 
 # No -ffast-math: NaN and infinity mean something here. These three let the compiler vectorise and use FMA all the same.
 OPTIMIZE = ["-O0", "-g"] if DEBUG else ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+QUIET = ["-Wno-unused-function", "-Wno-unknown-pragmas", "-Wno-psabi"]  # no vector is passed between functions
 LINK = [] if DEBUG or sys.platform == "darwin" else ["-Wl,-s"]  # stripped: the wheel stays small
 DIRECTIVES = {"boundscheck": DEBUG, "wraparound": False, "cdivision": True, "initializedcheck": False, "binding": True}
 
@@ -54,7 +55,7 @@ def extensions(openmp: list[str], folder: str) -> list[Extension]:
                 [str(source)],
                 include_dirs=[str(CORE)],
                 depends=["setup.py", *map(str, (*CORE.glob("*.pxd"), *CORE.glob("*.h")))],
-                extra_compile_args=[*OPTIMIZE, *march, *openmp, "-Wno-unused-function", "-Wno-unknown-pragmas", "-Wno-psabi"],
+                extra_compile_args=[*OPTIMIZE, *march, *openmp, *QUIET],
                 extra_link_args=[*LINK, *openmp],
             )
             for source in sorted(CORE.glob("*.pyx"))

@@ -107,7 +107,11 @@ def batch_norm(expected, dtype):
 
 
 def batch_norm_backward(expected, dtype):
-    """Sums in float64, then six roundings of each term in the dtype; y near 0 may fall on either side of the mask."""
+    """Sums of g and of g * (x - high), high being the mean in the dtype: in the dtype over 4 vectors, in float64 beyond.
+
+    That is a rounding of the difference, and four of products and sums. Then six roundings of each term in the dtype;
+    y near 0 may fall on either side of the mask.
+    """
     x, count = expected.x, expected.x.size // expected.x.shape[1]
     mean, weight, bias = per_channel(expected.mean, expected.weight, expected.bias)
     (deviation,) = per_channel(np.sqrt(expected.variance + expected.eps))
@@ -116,10 +120,10 @@ def batch_norm_backward(expected, dtype):
     g = abs(expected.grad_out)
     either = g * (expected.relu & (abs(y) <= (gamma(6, dtype) + gamma(12)) * normalized_terms(expected, dtype)))
     sums, bounds = {}, {}
-    for name, size in (("grad_bias", 1.0), ("grad_weight", abs(z))):
+    for name, size in (("grad_bias", 1.0), ("grad_weight", abs(z) + 2 * ulp / deviation)):
         sums[name], bounds[name] = per_channel(
             abs(getattr(expected, name)),
-            (gamma(2 * count + 10) * g * size + either * size).sum(axis=(0, 2)),
+            ((gamma(2 * count + 10) + gamma(5, dtype)) * g * size + either * size).sum(axis=(0, 2)),
         )
     terms, uncertain = g, either
     if expected.training:

@@ -24,13 +24,3 @@ def isa() -> str:
     if forced not in usable:
         raise ValueError(f"FASTML_ISA is {forced!r}, which this processor or build does not have; use one of {usable}")
     return forced
-
-
-@cache
-def last_cache() -> int:
-    """Bytes of the largest cache; 32 MiB where the system does not say."""
-    try:
-        found = max(os.sysconf(f"SC_LEVEL{level}_CACHE_SIZE") for level in (2, 3, 4))
-    except (AttributeError, ValueError, OSError):
-        found = 0
-    return found if found > 0 else 2**25

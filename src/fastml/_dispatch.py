@@ -21,10 +21,6 @@ NEEDS: dict[str, Callable[[Any], bool]] = {
         and getattr(problem, "dilation_h", 1) == getattr(problem, "dilation_w", 1) == 1
         and problem.x.shape[2] < 2**22
     ),
-    # In place, a plain store finds the line that was just read in the cache.
-    "more than the cache holds, out of place": lambda problem: (
-        problem.out.nbytes > _cpu.last_cache() // 2 and problem.out.ctypes.data != problem.x.ctypes.data
-    ),
     "one window a plane": lambda problem: (
         problem.out.shape[1:] == (1, 1)
         and problem.kernel_h - problem.pad_top >= problem.x.shape[1]

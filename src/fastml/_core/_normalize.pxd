@@ -1,7 +1,8 @@
 # What normalize.h offers. The C macros choose by the type of the pointer; `void` here only says "float or double".
 cdef extern from "normalize.h" nogil:
     void normalize(
-        Py_ssize_t n, const void* x, double shift, double factor, double offset, const void* residual, bint relu, void* out
+        Py_ssize_t n, const void* x, double shift, double factor, double offset, const void* residual, bint relu,
+        void* out
     ) noexcept
     void normalize_columns(
         Py_ssize_t n, const void* x, const void* shift, const void* factor, const void* offset, const void* residual,
@@ -24,3 +25,7 @@ cdef extern from "normalize.h" nogil:
         const void* curve, const void* rest, const void* residual, bint relu, bint training, void* grad_x,
         void* grad_residual
     ) noexcept
+    void standardize_columns(
+        Py_ssize_t n, const void* x, const double* mean, const double* scale, void* out
+    ) noexcept
+    void standardize_row(Py_ssize_t n, const void* x, double mean, double scale, void* out) noexcept

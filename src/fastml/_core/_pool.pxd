@@ -8,5 +8,6 @@ cdef extern from "pool.h" nogil:
         int rows, int taps, Py_ssize_t width, const void* x, Py_ssize_t n, int64_t base, void* out, int64_t* indices
     ) noexcept
     void mean_row(
-        int rows, int taps, Py_ssize_t width, const void* x, Py_ssize_t n, double divisor, const double* columns, void* out
+        int rows, int taps, Py_ssize_t width, const void* x, Py_ssize_t n, double divisor, const double* columns,
+        void* out
     ) noexcept

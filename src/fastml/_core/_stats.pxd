@@ -33,6 +33,19 @@ cdef inline double origin_of(const floating* x, Py_ssize_t n, Py_ssize_t stride)
     return 0
 
 
+cdef inline double heaviest_of(
+    const floating* x, const double* weight, Py_ssize_t n, Py_ssize_t stride
+) noexcept nogil:
+    """The first finite value of the greatest weight, or 0: what is subtracted should be among what counts."""
+    cdef Py_ssize_t i, best = -1
+    if weight is NULL:
+        return origin_of(x, n, stride)
+    for i in range(n):
+        if isfinite(x[i * stride]) and (best < 0 or weight[i] > weight[best]):
+            best = i
+    return x[best * stride] if best >= 0 else 0
+
+
 cdef inline void merge(Stats* a, double count, double mean, double m2) noexcept nogil:
     cdef double total = a.count + count
     cdef double delta = mean - a.mean
@@ -63,17 +76,22 @@ cdef inline void merge_one_by_one(
     Stats* a, const floating* x, const double* weight, Py_ssize_t n, Py_ssize_t stride, double origin
 ) noexcept nogil:
     """Merge a block with weights or NaN: the slow way. Without weights it is taken only when fast sums came out NaN."""
-    cdef double shift = origin_of(x, n, stride), total = 0, squares = 0, count = 0, w = 1, d
+    cdef double shift = heaviest_of(x, weight, n, stride), total = 0, squares = 0, count = 0, w = 1, d, centre
     cdef Py_ssize_t i
     for i in range(n):
         if x[i * stride] == x[i * stride]:
-            if weight is not NULL:
-                w = weight[i]
-            d = x[i * stride] - shift
+            w = weight[i] if weight is not NULL else 1
+            total += w * (x[i * stride] - shift)
+            count += w
+    centre = total / count if count > 0 and isfinite(total) else 0
+    total = 0
+    for i in range(n):  # about the mean: an outlier of little weight may be far from all that counts
+        if x[i * stride] == x[i * stride]:
+            w = weight[i] if weight is not NULL else 1
+            d = (x[i * stride] - shift) - centre
             total += w * d
             squares += w * d * d
-            count += w
-    merge_sums(a, count, shift - origin, total, squares)
+    merge_sums(a, count, (shift - origin) + centre, total, squares)
 
 
 cdef inline void merge_row(

@@ -14,7 +14,7 @@ def loops(
     Py_ssize_t n_threads,
 ):
     """The definition, compiled: zeros everywhere, then every gradient to its place."""
-    cdef Py_ssize_t p, i, size = grad_x.shape[1] * grad_x.shape[2]
+    cdef Py_ssize_t p, size = grad_x.shape[1] * grad_x.shape[2]
     with nogil:
         memset(&grad_x[0, 0, 0], 0, grad_x.shape[0] * size * sizeof(floating))
         for p in range(grad_x.shape[0]):

@@ -5,7 +5,7 @@ from libc.string cimport memset
 
 import numpy as np
 
-from fastml._core._stats cimport PANEL, Stats, merge, merge_row, merge_rows, origin_of
+from fastml._core._stats cimport PANEL, Stats, heaviest_of, merge, merge_row, merge_rows, origin_of
 from fastml._core._types cimport floating
 
 
@@ -45,7 +45,7 @@ cdef void _two_passes(
         if x[i * step] == x[i * step]:
             w = weight[i] if weight is not NULL else 1
             squares += w * (x[i * step] - mean[0]) * (x[i * step] - mean[0])
-    count[0], m2[0] = found, squares
+    count[0], m2[0] = found, squares if found else 0
 
 
 def rows(
@@ -89,7 +89,7 @@ cdef void _sums_of_rows(
                 found[j] += w
     for j in range(width):
         if deviations:
-            m2[j] = total[j]
+            m2[j] = total[j] if count[j] else 0
         else:
             count[j], mean[j] = found[j], total[j] / found[j] if found[j] else NAN
 
@@ -153,15 +153,16 @@ def blocks(
     cdef Py_ssize_t chunks = 1 if axis == 1 else min(max(64 // panels, 1), (rows + PANEL - 1) // PANEL)
     cdef double[:, :, ::1] scratch = np.zeros((chunks, features, 3))
     cdef Stats* partial = <Stats*>&scratch[0, 0, 0]
-    cdef Py_ssize_t task, j, chunk
+    cdef Py_ssize_t task, j, chunk, start
     with nogil:
         if axis == 1:
             for j in prange(rows, num_threads=n_threads, schedule="static"):
-                mean[j] = origin_of(&x[j, 0], columns, 1)
+                mean[j] = heaviest_of(&x[j, 0], weight, columns, 1)
                 merge_row(&partial[j], &x[j, 0], weight, columns, mean[j])
         else:
+            start = _heaviest_row(weight, rows)
             for j in range(columns):
-                mean[j] = origin_of(&x[0, j], rows, columns)
+                mean[j] = origin_of(&x[start, j], rows - start, columns)
             for task in prange(chunks * panels, num_threads=n_threads, schedule="static"):
                 _one_panel(&x[0, 0], weight, rows, columns, task // panels, chunks, task % panels, &mean[0], partial)
         for j in range(features):
@@ -171,6 +172,15 @@ def blocks(
             count[j] = partial[j].count
             mean[j] = mean[j] + partial[j].mean if count[j] else NAN
             m2[j] = partial[j].m2
+
+
+cdef Py_ssize_t _heaviest_row(const double* weight, Py_ssize_t rows) noexcept nogil:
+    cdef Py_ssize_t i, best = 0
+    if weight is not NULL:
+        for i in range(rows):
+            if weight[i] > weight[best]:
+                best = i
+    return best
 
 
 cdef void _one_panel(

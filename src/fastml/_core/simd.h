@@ -37,22 +37,22 @@ typedef int32_t mask_f32 __attribute__((vector_size(VECTOR_BYTES)));
 typedef int64_t mask_f64 __attribute__((vector_size(VECTOR_BYTES)));
 
 /* tile[i][j] = sum over k of a[k][i] * b[k][j]; a is (depth, 6), b is (depth, 2 vectors), both packed. */
-#define DEFINE_MULTIPLY_TILE(SUFFIX, REAL, VECTOR)                                                            \
-    static inline void multiply_tile_##SUFFIX(ptrdiff_t depth, const REAL *a, const REAL *b, REAL *tile) {    \
-        enum { LANES = VECTOR_BYTES / sizeof(REAL) };                                                         \
-        VECTOR sum[TILE_ROWS][TILE_VECTORS] = {{{0}}};                                                        \
-        for (ptrdiff_t k = 0; k < depth; k++, a += TILE_ROWS, b += TILE_VECTORS * LANES) {                    \
-            const VECTOR *row = (const VECTOR *)b;                                                            \
-            VECTOR left = row[0], right = row[1];                                                             \
-            _Pragma("GCC unroll 6") for (int i = 0; i < TILE_ROWS; i++) {                                     \
-                sum[i][0] += a[i] * left;                                                                     \
-                sum[i][1] += a[i] * right;                                                                    \
-            }                                                                                                 \
-        }                                                                                                     \
-        _Pragma("GCC unroll 6") for (int i = 0; i < TILE_ROWS; i++, tile += TILE_VECTORS * LANES) {           \
-            ((VECTOR *)tile)[0] = sum[i][0];                                                                  \
-            ((VECTOR *)tile)[1] = sum[i][1];                                                                  \
-        }                                                                                                     \
+#define DEFINE_MULTIPLY_TILE(SUFFIX, REAL, VECTOR)                                                                     \
+    static inline void multiply_tile_##SUFFIX(ptrdiff_t depth, const REAL *a, const REAL *b, REAL *tile) {             \
+        enum { LANES = VECTOR_BYTES / sizeof(REAL) };                                                                  \
+        VECTOR sum[TILE_ROWS][TILE_VECTORS] = {{{0}}};                                                                 \
+        for (ptrdiff_t k = 0; k < depth; k++, a += TILE_ROWS, b += TILE_VECTORS * LANES) {                             \
+            const VECTOR *row = (const VECTOR *)b;                                                                     \
+            VECTOR left = row[0], right = row[1];                                                                      \
+            _Pragma("GCC unroll 6") for (int i = 0; i < TILE_ROWS; i++) {                                              \
+                sum[i][0] += a[i] * left;                                                                              \
+                sum[i][1] += a[i] * right;                                                                             \
+            }                                                                                                          \
+        }                                                                                                              \
+        _Pragma("GCC unroll 6") for (int i = 0; i < TILE_ROWS; i++, tile += TILE_VECTORS * LANES) {                    \
+            ((VECTOR *)tile)[0] = sum[i][0];                                                                           \
+            ((VECTOR *)tile)[1] = sum[i][1];                                                                           \
+        }                                                                                                              \
     }
 DEFINE_MULTIPLY_TILE(f32, float, vector_f32)
 DEFINE_MULTIPLY_TILE(f64, double, vector_f64)
@@ -64,38 +64,38 @@ typedef float lanes_f32 __attribute__((vector_size(16), aligned(4), may_alias));
 /* 4 values as doubles. Written out, it is one instruction; GCC 12 makes 4 of __builtin_convertvector. */
 #define FOUR_DOUBLES(x) ((lanes_f64){(x)[0], (x)[1], (x)[2], (x)[3]})
 
-#define DEFINE_SHIFTED_SUMS(SUFFIX, REAL)                                                                     \
-    static inline void shifted_sums_##SUFFIX(ptrdiff_t n, const REAL *x, double shift, double *out) {         \
-        lanes_f64 sum[4] = {{0}}, square[4] = {{0}};                                                          \
-        ptrdiff_t i = 0;                                                                                      \
-        for (; i + 16 <= n; i += 16) {                                                                        \
-            _Pragma("GCC unroll 4") for (int v = 0; v < 4; v++) {                                             \
-                lanes_f64 d = FOUR_DOUBLES(x + i + 4 * v) - shift;                                            \
-                sum[v] += d;                                                                                  \
-                square[v] += d * d;                                                                           \
-            }                                                                                                 \
-        }                                                                                                     \
-        for (; i + 4 <= n; i += 4) {                                                                          \
-            lanes_f64 d = FOUR_DOUBLES(x + i) - shift;                                                        \
-            sum[0] += d;                                                                                      \
-            square[0] += d * d;                                                                               \
-        }                                                                                                     \
-        lanes_f64 s = (sum[0] + sum[1]) + (sum[2] + sum[3]);                                                  \
-        lanes_f64 q = (square[0] + square[1]) + (square[2] + square[3]);                                      \
-        double total = (s[0] + s[1]) + (s[2] + s[3]), squares = (q[0] + q[1]) + (q[2] + q[3]);                \
-        for (; i < n; i++) {                                                                                  \
-            double d = (double)x[i] - shift;                                                                  \
-            total += d;                                                                                       \
-            squares += d * d;                                                                                 \
-        }                                                                                                     \
-        out[0] = total;                                                                                       \
-        out[1] = squares;                                                                                     \
+#define DEFINE_SHIFTED_SUMS(SUFFIX, REAL)                                                                              \
+    static inline void shifted_sums_##SUFFIX(ptrdiff_t n, const REAL *x, double shift, double *out) {                  \
+        lanes_f64 sum[4] = {{0}}, square[4] = {{0}};                                                                   \
+        ptrdiff_t i = 0;                                                                                               \
+        for (; i + 16 <= n; i += 16) {                                                                                 \
+            _Pragma("GCC unroll 4") for (int v = 0; v < 4; v++) {                                                      \
+                lanes_f64 d = FOUR_DOUBLES(x + i + 4 * v) - shift;                                                     \
+                sum[v] += d;                                                                                           \
+                square[v] += d * d;                                                                                    \
+            }                                                                                                          \
+        }                                                                                                              \
+        for (; i + 4 <= n; i += 4) {                                                                                   \
+            lanes_f64 d = FOUR_DOUBLES(x + i) - shift;                                                                 \
+            sum[0] += d;                                                                                               \
+            square[0] += d * d;                                                                                        \
+        }                                                                                                              \
+        lanes_f64 s = (sum[0] + sum[1]) + (sum[2] + sum[3]);                                                           \
+        lanes_f64 q = (square[0] + square[1]) + (square[2] + square[3]);                                               \
+        double total = (s[0] + s[1]) + (s[2] + s[3]), squares = (q[0] + q[1]) + (q[2] + q[3]);                         \
+        for (; i < n; i++) {                                                                                           \
+            double d = (double)x[i] - shift;                                                                           \
+            total += d;                                                                                                \
+            squares += d * d;                                                                                          \
+        }                                                                                                              \
+        out[0] = total;                                                                                                \
+        out[1] = squares;                                                                                              \
     }
 DEFINE_SHIFTED_SUMS(f32, float)
 DEFINE_SHIFTED_SUMS(f64, double)
 
-/* Copy past the caches: a plain store first reads the line that it writes to, which costs a third of the bandwidth of a
-   large array. Only for what will not be read again soon. The one place with intrinsics: GCC has no other word for it. */
+/* Copy past the caches: a plain store first reads the line that it writes to, a third of all bytes that then move. Only
+   for large arrays that are not read again soon. The one place with intrinsics: GCC has no other word for it. */
 static inline void stream(ptrdiff_t n_bytes, const void *from, void *to) {
     const char *source = from;
     char *target = to;
@@ -116,11 +116,10 @@ static inline void stream(ptrdiff_t n_bytes, const void *from, void *to) {
     memcpy(target, source, n_bytes);
 }
 
-/* One name for both precisions; the types of the pointers choose, at compile time. */
-#define multiply_tile(depth, a, b, tile) \
-    _Generic((tile), float *: multiply_tile_f32, double *: multiply_tile_f64)(depth, a, b, tile)
-#define shifted_sums(n, x, shift, out)                                                                          \
-    _Generic((x), const float *: shifted_sums_f32, float *: shifted_sums_f32, const double *: shifted_sums_f64, \
-             double *: shifted_sums_f64)(n, x, shift, out)
+/* One name for both precisions; the type of a pointer chooses, at compile time. */
+#define BY_TYPE(pointer, name) \
+    _Generic((pointer), float *: name##_f32, const float *: name##_f32, double *: name##_f64, const double *: name##_f64)
+#define multiply_tile(depth, a, ...) BY_TYPE(a, multiply_tile)(depth, a, __VA_ARGS__)
+#define shifted_sums(n, x, ...) BY_TYPE(x, shifted_sums)(n, x, __VA_ARGS__)
 
 #endif

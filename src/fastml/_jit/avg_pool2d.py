@@ -48,7 +48,7 @@ def rows_first(x, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, row
 
     Numba has no arrays in registers, so that every sum goes through the first-level cache.
     """
-    _, h, w = x.shape
+    w = x.shape[2]
     reach = (out.shape[2] - 1) * stride_w + kernel_w
     for p in prange(x.shape[0]):
         padded, sums = np.zeros(max(reach, pad_left + w)), np.empty(out.shape[2])
@@ -115,7 +115,7 @@ def _plane(x, kernel, pad_top, pad_left, first, last, rows, columns, out):
 
 @kernel
 def unrolled(x, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, rows, columns, out, n_threads):
-    """Kernel and stride are constants: LLVM makes shuffles of the strides. For 2 x 2 and 3 x 3 windows with stride 2."""
+    """Kernel and stride are constants: LLVM makes shuffles of the strides. For 2 x 2 and 3 x 3 windows, stride 2."""
     first = (pad_left + 1) // 2  # of the windows that lie inside from left to right
     last = max(min((x.shape[2] + pad_left - kernel_w) // 2 + 1, out.shape[2]), first)
     for p in prange(x.shape[0]):

@@ -85,10 +85,11 @@ def _panel(x, weight, bias, residual, eps, training, relu, mean, variance, out, 
     Slices count from 0: an index that may be negative, and then count from the end, keeps LLVM from making vectors.
     """
     zero = x.dtype.type(0)
-    shift, factor, offset = np.empty(last - first, x.dtype), np.empty(last - first, x.dtype), np.empty(last - first, x.dtype)
+    width = last - first
+    shift, factor, offset = np.empty(width, x.dtype), np.empty(width, x.dtype), np.empty(width, x.dtype)
     if training:
         _statistics(x, first, last, mean[first:last], variance[first:last])
-    for c in range(last - first):
+    for c in range(width):
         slope = weight[first + c] / math.sqrt(variance[first + c] + eps)
         shift[c], factor[c] = mean[first + c], slope
         offset[c] = bias[first + c] - (mean[first + c] - shift[c]) * slope

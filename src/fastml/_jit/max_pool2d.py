@@ -119,9 +119,9 @@ def rows(
     Numba has no arrays in registers and no shuffles of its own: a row of maxima goes through the first-level cache, and
     what becomes of a stride is LLVM's to choose. The windows must be ones whose places are exact as float32.
     """
-    planes, h, w = x.shape
+    w = x.shape[2]
     reach = (out.shape[2] - 1) * stride_w + (kernel_w - 1) * dilation_w + 1
-    for p in prange(planes):
+    for p in prange(x.shape[0]):
         padded = np.full(max(reach, pad_left + w), x.dtype.type(-np.inf))
         places = np.empty(out.shape[2] if indices.size else 0, x.dtype)
         for i in range(out.shape[1]):
@@ -137,14 +137,14 @@ def rows(
 
 @inline
 def _twos(a, b, out):
-    """Windows of 2 x 2 in two rows. Counted from 0: an index that may be negative would keep LLVM from making vectors."""
+    """Windows of 2 x 2 in two rows. Counted from 0: where an index may be negative, LLVM makes no vectors."""
     for j in range(out.size):
         out[j] = _greater(_greater(a[2 * j], b[2 * j]), _greater(a[2 * j + 1], b[2 * j + 1]))
 
 
 @inline
 def _threes(a, b, c, evens, odds, out):
-    """Windows of 3 x 3 in three rows: down, even and odd columns apart, then across. LLVM shuffles pairs, not threes."""
+    """Windows of 3 x 3 in three rows: down, even and odd columns apart, then across. LLVM shuffles pairs only."""
     n = out.size
     for j in range(n):
         evens[j] = _greater(_greater(a[2 * j], b[2 * j]), c[2 * j])
@@ -211,7 +211,7 @@ def _edge(x, kernel, top, pad_left, first, last, out, indices):
 @inline
 def _plane(x, kernel, pad_top, pad_left, first, last, out, indices):
     """One plane. A window with fewer rows, at the upper or lower end, has one of them twice: no maximum changes."""
-    h, w = x.shape
+    h = x.shape[0]
     left, n = 2 * first - pad_left, last - first
     evens, odds = np.empty(n + 1, x.dtype), np.empty(n, x.dtype)
     for i in range(out.shape[0]):
@@ -261,7 +261,7 @@ def unrolled(
 ):
     """Kernel and stride are constants: LLVM makes shuffles of the strides. For 2 x 2 and 3 x 3 windows with stride 2.
 
-    What Numba cannot do: rows of less than a vector, which Cython's rung covers by a vector that overlaps the one before.
+    What Numba cannot do: rows of less than a vector, which Cython's rung covers by one that overlaps the one before.
     """
     first = (pad_left + 1) // 2  # of the windows that lie inside from left to right
     last = max(min((x.shape[2] + pad_left - kernel_w) // 2 + 1, out.shape[2]), first)

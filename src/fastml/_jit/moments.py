@@ -107,34 +107,35 @@ def _column_sums(x, first, last, left, shift, total, squares):
 
 
 @inline
+def _block_mean(first, total, found):
+    """A value to shift by: the mean of a block, from sums around its first value; of a constant it is that value."""
+    mean = first + total / found
+    return mean if abs(mean) < np.inf else 0.0
+
+
+@inline
 def _weighted_sums(x, weight, first, last, left, shift, total, squares, found):
-    """The same sums by weight, of what is not NaN, in two passes over the block: shifted by its mean, because a value
-    of little weight may be far from all that counts, and their squares around it would keep few digits."""
+    """The same sums by weight, of what is not NaN, in two passes over the block. They are shifted by its mean, because
+    one value may weigh little and be far from all that counts, and squares around it would keep few digits."""
     left, width, first, last = np.uint64(left), np.uint64(total.size), np.uint64(first), np.uint64(last)
     for j in range(width):
+        shift[j] = x[first, left + j] if abs(x[first, left + j]) < np.inf else 0.0
         total[j], squares[j], found[j] = 0.0, 0.0, 0.0
     for i in range(first, last):
         w = weight[i] if weight.size else 1.0
         for j in range(width):
-            value = x[i, left + j]
-            total[j] += w * value if value == value else 0.0
-            found[j] += w if value == value else 0.0
+            valid = x[i, left + j] == x[i, left + j]
+            d = x[i, left + j] - shift[j] if valid else 0.0
+            total[j] += w * d
+            found[j] += w if valid else 0.0
     for j in range(width):
-        shift[j] = _finite_mean(total[j], found[j])
-        total[j] = 0.0
+        shift[j], total[j] = _block_mean(shift[j], total[j], found[j]), 0.0
     for i in range(first, last):
         w = weight[i] if weight.size else 1.0
         for j in range(width):
-            value = x[i, left + j]
-            d = value - shift[j] if value == value else 0.0
+            d = x[i, left + j] - shift[j] if x[i, left + j] == x[i, left + j] else 0.0
             total[j] += w * d
             squares[j] += w * d * d
-
-
-@inline
-def _finite_mean(total, found):
-    mean = total / found
-    return mean if abs(mean) < np.inf else 0.0
 
 
 @inline
@@ -170,12 +171,15 @@ def _plain_row(values, first, last):
 @inline
 def _weighted_row(values, weight, first, last):
     """The same by weight, of what is not NaN, and the sum of the weights."""
-    total, squares, found = 0.0, 0.0, 0.0
+    start, total, squares, found = 0.0, 0.0, 0.0, 0.0
+    if abs(values[first]) < np.inf:
+        start = np.float64(values[first])
     for i in range(np.uint64(first), np.uint64(last)):
         w, valid = weight[i] if weight.size else 1.0, values[i] == values[i]
-        total += w * (values[i] if valid else 0.0)
+        d = values[i] - start if valid else 0.0
+        total += w * d
         found += w if valid else 0.0
-    shift, total = _finite_mean(total, found), 0.0
+    shift, total = _block_mean(start, total, found), 0.0
     for i in range(np.uint64(first), np.uint64(last)):
         w, valid = weight[i] if weight.size else 1.0, values[i] == values[i]
         d = values[i] - shift if valid else 0.0
