@@ -228,3 +228,10 @@ def test_gradients_have_names():
     result = fastml.batch_norm_backward(g, x, mean, variance)
     assert isinstance(result, fastml.BatchNormGradients)
     assert result._fields == ("grad_x", "grad_weight", "grad_bias", "grad_residual")
+
+
+@pytest.mark.parametrize("backend", ("cython", "numba"))
+def test_an_infinite_gradient_is_infinite_in_the_weight(backend):
+    x, grad = np.array([[1.0], [3.0], [5.0]]), np.array([[np.inf], [1.0], [1.0]])
+    _, mean, variance = fastml.batch_norm(x, training=True, return_stats=True)
+    assert fastml.batch_norm_backward(grad, x, mean, variance, backend=backend).grad_weight == -np.inf

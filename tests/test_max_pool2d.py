@@ -186,3 +186,11 @@ def test_window_of_a_trillion_taps_sees_the_whole_image():
     x = random.normal(size=(1, 6, 5))
     values, indices = both(x, 2**40, 1, ((2**40 - 6, 0), (2**40 - 5, 0)))
     assert values.shape == (1, 1, 1) and values[0, 0, 0] == x.max() and indices[0, 0, 0] == x.argmax()
+
+
+@pytest.mark.parametrize("backend", ("cython", "numba"))
+def test_indices_in_images_too_wide_for_float32_to_hold_a_place(backend):
+    x = np.zeros((1, 3, 2**23 + 101), np.float32)
+    x[0, 2, 1::2], x[0, 2, ::2] = 1, 2
+    out, indices = fastml.max_pool2d(x, 3, stride=(1, 4001), return_indices=True, backend=backend)
+    assert (x.ravel()[indices] == out).all()

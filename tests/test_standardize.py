@@ -284,3 +284,16 @@ def test_what_no_kernel_can_read_is_standardized_in_tiles(kind, shape, order, ax
     assert fastml.standardize(X, axis=axis, out=out) is out
     close(out, plain(X, axis))
     close(fastml.standardize(X, axis=axis), out)
+
+
+def test_a_denormal_std_does_not_make_nan_of_zero():
+    x = np.array([[5.0, 7.0]], np.float32)
+    result = fastml.standardize(x, mean=np.array([5.0, 6.0]), std=np.array([1e-310, 1.0]))
+    assert result.tolist() == [[0.0, 1.0]]
+
+
+def test_an_outlier_in_the_first_row_costs_no_digits_of_the_mean():
+    x = np.random.default_rng(0).standard_normal(100_000) + 1000
+    x[0] = 1e16
+    mean = fastml.moments(x[:, np.newaxis], backend="cython").mean[0]
+    assert abs(Fraction(mean) / (sum(map(Fraction, x)) / x.size) - 1) < 1e-15

@@ -107,7 +107,7 @@ def batch_norm(expected, dtype):
 
 
 def batch_norm_backward(expected, dtype):
-    """Sums of g and of g * (x - high), high being the mean in the dtype: in the dtype over 4 vectors, in float64 beyond.
+    """Sums of g and g * (x - high), high being the mean in the dtype: in the dtype over 4 vectors, in float64 beyond.
 
     That is a rounding of the difference, and four of products and sums. Then six roundings of each term in the dtype;
     y near 0 may fall on either side of the mask.

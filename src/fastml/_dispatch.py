@@ -143,6 +143,6 @@ def kernel(op: str, problem: Any, backend: str | None = None, name: str = "auto"
     return next(kernel for needs, kernel in _shipping(op, current_backend(backend)) if needs is None or needs(problem))
 
 
-def common_kernel(op: str) -> Callable[..., None]:
+def common_kernel(op: str, backend: str | None = None) -> Callable[..., None]:
     """The kernel that serves every problem, for a caller who knows that this one meets no needs: it is small."""
-    return _shipping(op, current_backend())[-1][1]
+    return _shipping(op, current_backend(backend))[-1][1]

@@ -6,3 +6,4 @@ cdef extern from "simd.h" nogil:
     void multiply_tile(Py_ssize_t depth, const void* a, const void* b, void* tile) noexcept
     void shifted_sums(Py_ssize_t n, const void* x, double shift, double* out) noexcept
     void stream(Py_ssize_t n_bytes, const void* source, void* target) noexcept
+    void fetch(Py_ssize_t n_bytes, const void* source) noexcept

@@ -9,10 +9,11 @@
 # T. F. Chan, G. H. Golub, R. J. LeVeque (1983), Algorithms for computing the sample variance, Amer. Statistician.
 from libc.math cimport INFINITY, NAN, isfinite
 
-from fastml._core._simd cimport shifted_sums
+from fastml._core._simd cimport fetch, shifted_sums
 from fastml._core._types cimport floating
 
 cdef enum:
+    PAGE = 4096  # bytes
     BLOCK = 256  # rows of a column block
     ROW_BLOCK = 1024  # values of a block of contiguous ones
     PANEL = 64  # columns of a column block: their shifts and sums are 1.5 KiB and stay in the first-level cache
@@ -24,13 +25,26 @@ cdef struct Stats:
     double m2
 
 
-cdef inline double origin_of(const floating* x, Py_ssize_t n, Py_ssize_t stride) noexcept nogil:
+cdef inline double first_finite(const floating* x, Py_ssize_t n, Py_ssize_t stride) noexcept nogil:
     """The first finite value, or 0."""
     cdef Py_ssize_t i
     for i in range(n):
         if isfinite(x[i * stride]):
             return x[i * stride]
     return 0
+
+
+cdef inline double middle(double a, double b, double c) noexcept nogil:
+    """The median of three; NaN if one is."""
+    cdef double low = a if a < b else b, high = b if a < b else a
+    return (low if c < low else high if c > high else c) + 0 * (a + b + c)
+
+
+cdef inline double origin_of(const floating* x, Py_ssize_t n, Py_ssize_t stride) noexcept nogil:
+    """A finite value from the middle of three, or 0: the first alone may be an outlier, which would cost digits."""
+    cdef double a = first_finite(x, n, stride), b = first_finite(x + n // 2 * stride, n - n // 2, stride)
+    cdef double m = middle(a, b, x[(n - 1) * stride])
+    return m if isfinite(m) else a
 
 
 cdef inline double heaviest_of(
@@ -122,14 +136,15 @@ cdef inline void merge_rows(
     """
     cdef double total[PANEL]
     cdef double squares[PANEL]
+    cdef double shift[PANEL]
     cdef Py_ssize_t start = 0, length, j
     while start < rows:
         length = min(BLOCK, rows - start)
         if weight is NULL:
-            _column_sums(x + start * stride, length, stride, width, total, squares)
+            _column_sums(x + start * stride, length, stride, width, shift, total, squares)
         for j in range(width):
             if weight is NULL and total[j] == total[j]:
-                merge_sums(&a[j], length, x[start * stride + j] - origin[j], total[j], squares[j])
+                merge_sums(&a[j], length, shift[j] - origin[j], total[j], squares[j])
             else:
                 merge_one_by_one(&a[j], x + start * stride + j, NULL if weight is NULL else weight + start, length,
                                  stride, origin[j])
@@ -137,18 +152,20 @@ cdef inline void merge_rows(
 
 
 cdef inline void _column_sums(
-    const floating* x, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t width, double* total, double* squares
+    const floating* x, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t width, double* shift, double* total,
+    double* squares
 ) noexcept nogil:
-    """Sums of x - x[0] and of its square, down each column: vectorised across columns, as the rows are contiguous."""
-    cdef double shift[PANEL]
+    """Sums of x - shift and of its square, down each column: vectorised across columns, as the rows are contiguous."""
     cdef double a, b, c, d
     cdef Py_ssize_t i = 0, j
     cdef const floating* row
     for j in range(width):
-        shift[j] = x[j]
+        shift[j] = middle(x[j], x[rows // 2 * stride + j], x[(rows - 1) * stride + j])
         total[j] = squares[j] = 0
     while i + 4 <= rows:  # four rows a step: the sums are loaded and stored a quarter as often
         row = x + i * stride
+        for j in range(4):
+            fetch(width * sizeof(floating), <const char*>(row + j * stride) + PAGE)
         for j in range(width):
             a = row[j] - shift[j]
             b = row[stride + j] - shift[j]
@@ -164,3 +181,12 @@ cdef inline void _column_sums(
             total[j] += a
             squares[j] += a * a
         i += 1
+
+
+cdef inline void fetch_next(const floating[:, :, ::1] x, Py_ssize_t n, Py_ssize_t c) noexcept nogil:
+    """Ask for the next plane of channel c, or the first of the next one: far away, where nobody else looks ahead."""
+    cdef Py_ssize_t pixels = min(x.shape[2], PAGE // sizeof(floating))
+    if n + 1 < x.shape[0]:
+        fetch(pixels * sizeof(floating), &x[n + 1, c, 0])
+    elif c + 1 < x.shape[1]:
+        fetch(pixels * sizeof(floating), &x[0, c + 1, 0])

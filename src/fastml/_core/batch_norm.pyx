@@ -3,9 +3,9 @@ from cython.parallel cimport prange
 from libc.math cimport NAN, sqrt
 from libc.string cimport memset
 
-from fastml._core._normalize cimport normalize, normalize_columns
+from fastml._core._normalize cimport line_of, normalize, normalize_columns
 from fastml._core._simd cimport shifted_sums
-from fastml._core._stats cimport PANEL, ROW_BLOCK, Stats, merge_rows, merge_sums, origin_of
+from fastml._core._stats cimport PANEL, ROW_BLOCK, Stats, fetch_next, merge_rows, merge_sums, origin_of
 from fastml._core._types cimport floating
 
 
@@ -85,10 +85,10 @@ cdef void _channel(
     cdef Stats stats = Stats(0, 0, 0)
     cdef floating shift, factor, offset
     if training:
-        mean[0] = origin_of(&x[0, c, 0], 1, 1)
+        mean[0] = origin_of(&x[0, c, 0], x.shape[2], 1)
         _measure(x, c, mean[0], &stats)
         _keep(&stats, x.shape[0] * x.shape[2], mean, variance)
-    _line(mean[0], variance[0], weight, bias, eps, &shift, &factor, &offset)
+    line_of(mean[0], variance[0], weight, bias, eps, &shift, &factor, &offset)
     for n in range(x.shape[0]):
         normalize(x.shape[2], &x[n, c, 0], shift, factor, offset,
                   &residual[n, c, 0] if residual.shape[0] else NULL, relu, &out[n, c, 0])
@@ -100,6 +100,7 @@ cdef inline void _measure(const floating[:, :, ::1] x, Py_ssize_t c, double orig
     cdef double sums[2]
     cdef Py_ssize_t n, start, length
     for n in range(x.shape[0]):
+        fetch_next(x, n, c)
         start = 0
         while start < x.shape[2]:
             length = min(ROW_BLOCK, x.shape[2] - start)
@@ -107,27 +108,13 @@ cdef inline void _measure(const floating[:, :, ::1] x, Py_ssize_t c, double orig
                 merge_sums(stats, count, shift - origin, total, squares)
                 count = 0
             if count == 0:
-                shift, total, squares = origin_of(&x[n, c, start], 1, 1), 0, 0
+                shift, total, squares = origin_of(&x[n, c, start], length, 1), 0, 0
             shifted_sums(length, &x[n, c, start], shift, sums)
             total += sums[0]
             squares += sums[1]
             count += length
             start += length
     merge_sums(stats, count, shift - origin, total, squares)
-
-
-cdef inline void _line(
-    double mean, double variance, double weight, double bias, double eps, floating* shift, floating* factor,
-    floating* offset
-) noexcept nogil:
-    """y = (x - shift) * factor + offset, with a shift that float32 can hold and the rest of the mean in the offset.
-
-    So nothing is lost at |mean| / std = 1e6, where x * factor + offset would cancel, and all of it is float32.
-    """
-    cdef double slope = weight / sqrt(variance + eps)
-    shift[0] = <floating>mean
-    factor[0] = <floating>slope
-    offset[0] = <floating>(bias - (mean - shift[0]) * slope)
 
 
 cdef void _panel(
@@ -143,13 +130,13 @@ cdef void _panel(
     if training:
         memset(stats, 0, sizeof(stats))
         for c in range(first, first + width):
-            mean[c] = origin_of(&x[0, c, 0], 1, 1)
+            mean[c] = origin_of(&x[0, c, 0], x.shape[0], columns)
         merge_rows(stats, &x[0, first, 0], NULL, x.shape[0], columns, width, &mean[first])
         for c in range(width):
             _keep(&stats[c], x.shape[0], &mean[first + c], &variance[first + c])
     for c in range(width):
-        _line(mean[first + c], variance[first + c], weight[first + c], bias[first + c], eps,
-              &shift[c], &factor[c], &offset[c])
+        line_of(mean[first + c], variance[first + c], weight[first + c], bias[first + c], eps,
+                &shift[c], &factor[c], &offset[c])
     for n in range(x.shape[0]):
         normalize_columns(width, &x[n, first, 0], shift, factor, offset,
                           &residual[n, first, 0] if residual.shape[0] else NULL, relu, &out[n, first, 0])

@@ -3,8 +3,8 @@ from cython.parallel cimport prange
 from libc.math cimport sqrt
 from libc.string cimport memset
 
-from fastml._core._normalize cimport gradient, gradient_columns, gradient_sums, gradient_sums_columns
-from fastml._core._stats cimport PANEL
+from fastml._core._normalize cimport gradient, gradient_columns, gradient_sums, gradient_sums_columns, line_of
+from fastml._core._stats cimport PANEL, fetch_next
 from fastml._core._types cimport floating
 
 
@@ -95,7 +95,7 @@ def channels(
     floating[:, :, ::1] grad_residual,  # OUT like residual
     Py_ssize_t n_threads,
 ):
-    """Both sums in one pass of vectors, in float64; the output, in x's dtype, while the channel is in cache.
+    """Both sums in one pass of vectors; the output, in x's dtype, while the channel is in cache.
 
     The ReLU's mask is computed again from x, as the forward pass did: cheaper than to read one from memory.
     """
@@ -109,17 +109,6 @@ def channels(
                      &grad_weight[c], &grad_bias[c], grad_residual, c)
 
 
-cdef inline void _line(
-    double mean, double variance, double weight, double bias, double eps, floating* shift, floating* factor,
-    floating* offset
-) noexcept nogil:
-    """y = (x - shift) * factor + offset, exactly as the forward pass has it, so that the ReLU's mask is the same."""
-    cdef double slope = weight / sqrt(variance + eps)
-    shift[0] = <floating>mean
-    factor[0] = <floating>slope
-    offset[0] = <floating>(bias - (mean - shift[0]) * slope)
-
-
 cdef inline void _curve(
     double mean, double variance, double weight, double eps, Py_ssize_t n, floating shift, double* grad_weight,
     double* grad_bias, floating* curve, floating* rest
@@ -127,7 +116,9 @@ cdef inline void _curve(
     """From the sums of g and g * (x - shift): the gradients, and what mean and variance, which depend on x, take."""
     cdef double inverse = 1 / sqrt(variance + eps)
     cdef double bend
-    grad_weight[0] = (grad_weight[0] - (mean - shift) * grad_bias[0]) * inverse
+    if mean != shift:  # else an infinite gradient would become NaN here
+        grad_weight[0] -= (mean - shift) * grad_bias[0]
+    grad_weight[0] *= inverse
     bend = weight * inverse * inverse * grad_weight[0] / n
     curve[0] = <floating>bend
     rest[0] = <floating>((mean - shift) * bend - weight * inverse * grad_bias[0] / n)
@@ -145,8 +136,10 @@ cdef void _channel(
     cdef double products[LANES]
     memset(sums, 0, sizeof(sums))
     memset(products, 0, sizeof(products))
-    _line(mean, variance, weight, bias, eps, &shift, &factor, &offset)
+    line_of(mean, variance, weight, bias, eps, &shift, &factor, &offset)
     for n in range(x.shape[0]):
+        fetch_next(x, n, c)
+        fetch_next(grad_out, n, c)
         gradient_sums(pixels, &grad_out[n, c, 0], &x[n, c, 0], shift, factor, offset,
                       &residual[n, c, 0] if add else NULL, relu, sums, products)
     grad_weight[0] = grad_bias[0] = 0
@@ -176,8 +169,8 @@ cdef void _panel(
     memset(&grad_weight[first], 0, width * sizeof(double))
     memset(&grad_bias[first], 0, width * sizeof(double))
     for c in range(width):
-        _line(mean[first + c], variance[first + c], weight[first + c], bias[first + c], eps,
-              &shift[c], &factor[c], &offset[c])
+        line_of(mean[first + c], variance[first + c], weight[first + c], bias[first + c], eps,
+                &shift[c], &factor[c], &offset[c])
     for n in range(rows):
         gradient_sums_columns(width, &grad_out[n, first, 0], &x[n, first, 0], shift, factor, offset,
                               &residual[n, first, 0] if add else NULL, relu, &grad_bias[first], &grad_weight[first])

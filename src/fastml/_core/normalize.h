@@ -69,7 +69,10 @@
 DEFINE_NORMALIZE(f32, float, vector_f32, mask_f32)
 DEFINE_NORMALIZE(f64, double, vector_f64, mask_f64)
 
-/* Add a vector to sums in float64, 4 or 8 of them. */
+/* Add a vector to sums in float64: to 8 of them, of which short vectors use the first, or to as many as it has lanes. */
+typedef struct {
+    lanes_f64 low, high;
+} __attribute__((aligned(8), may_alias)) wide;
 #if VECTOR_BYTES == 32
 #define LANE_NUMBERS_F32 {0, 1, 2, 3, 4, 5, 6, 7}
 #define LANE_NUMBERS_F64 {0, 1, 2, 3}
@@ -78,11 +81,28 @@ static inline void widen_f32(vector_f32 v, double *sums) {
     ((lanes_f64 *)sums)[1] += (lanes_f64){v[4], v[5], v[6], v[7]};
 }
 static inline void widen_f64(vector_f64 v, double *sums) { *(vector_f64 *)sums += v; }
+static inline wide widened_f32(vector_f32 v, wide sums) {
+    sums.low += (lanes_f64){v[0], v[1], v[2], v[3]};
+    sums.high += (lanes_f64){v[4], v[5], v[6], v[7]};
+    return sums;
+}
+static inline wide widened_f64(vector_f64 v, wide sums) {
+    sums.low += v;
+    return sums;
+}
 #else
 #define LANE_NUMBERS_F32 {0, 1, 2, 3}
 #define LANE_NUMBERS_F64 {0, 1}
 static inline void widen_f32(vector_f32 v, double *sums) { *(lanes_f64 *)sums += (lanes_f64){v[0], v[1], v[2], v[3]}; }
 static inline void widen_f64(vector_f64 v, double *sums) { *(vector_f64 *)sums += v; }
+static inline wide widened_f32(vector_f32 v, wide sums) {
+    sums.low += (lanes_f64){v[0], v[1], v[2], v[3]};
+    return sums;
+}
+static inline wide widened_f64(vector_f64 v, wide sums) {
+    sums.low += (lanes_f64){v[0], v[1], 0, 0};
+    return sums;
+}
 #endif
 
 /* Backwards. The gradient g that passes the ReLU is where y, computed again as forwards, is not 0 or less. Sums of g
@@ -105,6 +125,7 @@ static inline void widen_f64(vector_f64 v, double *sums) { *(vector_f64 *)sums +
                                               double *products) {                                                      \
         enum { LANES = VECTOR_BYTES / sizeof(REAL) };                                                                  \
         VECTOR zero = {0}, shifts = zero + shift, factors = zero + factor, offsets = zero + offset;                    \
+        wide all_g = *(const wide *)sums, all_gd = *(const wide *)products; /* in registers meanwhile */               \
         ptrdiff_t i = 0;                                                                                               \
         for (; i + 4 * LANES <= n; i += 4 * LANES) {                                                                   \
             VECTOR s = {0}, p = {0};                                                                                   \
@@ -114,24 +135,26 @@ static inline void widen_f64(vector_f64 v, double *sums) { *(vector_f64 *)sums +
                 s += g;                                                                                                \
                 p += g * (*(const VECTOR *)(x + at) - shifts);                                                         \
             }                                                                                                          \
-            widen_##SUFFIX(s, sums);                                                                                   \
-            widen_##SUFFIX(p, products);                                                                               \
+            all_g = widened_##SUFFIX(s, all_g);                                                                        \
+            all_gd = widened_##SUFFIX(p, all_gd);                                                                      \
         }                                                                                                              \
         for (; i + LANES <= n; i += LANES) {                                                                           \
             VECTOR g = passed_##SUFFIX(grad + i, x + i, shifts, factors, offsets, AT(residual, i),  \
                                        relu);                                                                          \
-            widen_##SUFFIX(g, sums);                                                                                   \
-            widen_##SUFFIX(g * (*(const VECTOR *)(x + i) - shifts), products);                                         \
+            all_g = widened_##SUFFIX(g, all_g);                                                                        \
+            all_gd = widened_##SUFFIX(g * (*(const VECTOR *)(x + i) - shifts), all_gd);                                \
         }                                                                                                              \
         if (i < n && n >= LANES) { /* the vector that ends the row, without the lanes that were counted */             \
             VECTOR g = passed_##SUFFIX(grad + n - LANES, x + n - LANES, shifts, factors, offsets,                      \
                                        AT(residual, n - LANES), relu);                              \
             VECTOR d = *(const VECTOR *)(x + n - LANES) - shifts;                                                      \
             MASK lane_numbers = LANE_NUMBERS, ours = lane_numbers >= (int)(LANES - n + i);                             \
-            widen_##SUFFIX((VECTOR)(ours & (MASK)g), sums);                                                            \
-            widen_##SUFFIX((VECTOR)(ours & (MASK)(g * d)), products);                                                  \
-            return;                                                                                                    \
+            all_g = widened_##SUFFIX((VECTOR)(ours & (MASK)g), all_g);                                                 \
+            all_gd = widened_##SUFFIX((VECTOR)(ours & (MASK)(g * d)), all_gd);                                         \
+            i = n;                                                                                                     \
         }                                                                                                              \
+        *(wide *)sums = all_g;                                                                                         \
+        *(wide *)products = all_gd;                                                                                    \
         for (; i < n; i++) {                                                                                           \
             REAL g = passed_one_##SUFFIX(grad[i], x[i], shift, factor, offset, AT(residual, i), relu);\
             sums[i % LANES] += g;                                                                                      \

@@ -1,5 +1,6 @@
 """(x - mean) / scale. The specification is `fastml._ref.standardize`."""
 from cython.parallel cimport prange, threadid
+from libc.float cimport DBL_MAX
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def rows(
 ):
     """In the order of memory, a vector of columns at a time. Limited by memory: one read and one write of x.
 
-    From the last rows to the first: those are what the pass for the statistics left in the cache.
+    Threads go from the last rows to the first: those are what the pass for the statistics left in the cache.
     """
     cdef Py_ssize_t n = x.shape[0], columns = x.shape[1], i, task
     cdef Py_ssize_t step = max(CHUNK // columns, 1), tasks = (n + step - 1) // step
@@ -68,7 +69,8 @@ cdef void _factors(Py_ssize_t columns, const double* scale, double* factor, floa
     """What standardize_columns takes: 1 / scale for float32, scale for float64."""
     cdef Py_ssize_t j
     for j in range(columns):
-        factor[j] = 1 / scale[j] if floating is float else scale[j]
+        # no infinity for a denormal scale: 0 times it would be NaN
+        factor[j] = min(1 / scale[j], DBL_MAX) if floating is float else scale[j]
 
 
 cdef void _some_rows(
@@ -78,12 +80,13 @@ cdef void _some_rows(
     # The mean is subtracted in float64, before anything is rounded to float32: at |mean| / std = 1e6 the difference
     # still has all its digits.
     cdef Py_ssize_t i
+    cdef double one
     for i in range(rows):
         if axis == 0:
             standardize_columns(columns, x + i * columns, mean, factor, out + i * columns)
         else:
-            standardize_row(columns, x + i * columns, mean[i], 1 / scale[i] if floating is float else scale[i],
-                            out + i * columns)
+            _factors(1, scale + i, &one, <floating>0)
+            standardize_row(columns, x + i * columns, mean[i], one, out + i * columns)
 
 
 def streamed(
@@ -91,7 +94,7 @@ def streamed(
     int axis,  # 0: mean and scale of each column; 1: of each row
     const double[::1] mean,  # IN (features,)
     const double[::1] scale,  # IN (features,), no zero
-    floating[:, ::1] out,  # OUT (rows, columns); not x itself
+    floating[:, ::1] out,  # OUT (rows, columns); may be x itself
     Py_ssize_t n_threads,
 ):
     """Past the caches: a plain store is said to read the line that it writes to, a quarter of all bytes that then move.

@@ -8,33 +8,42 @@ from fastml._jit._flags import inline, kernel
 EXACT = 1 << 24  # integers up to here are exact as float32
 
 
+@inline
+def _windows(
+    x, kernel_h, kernel_w, top, stride_w, pad_left, dilation_h, dilation_w, out, indices
+):
+    """A row of windows, tap by tap."""
+    h, w = x.shape
+    for j in range(out.size):
+        left = j * stride_w - pad_left
+        best, where = x.dtype.type(-np.inf), -1
+        for ky in range(kernel_h):
+            y = top + ky * dilation_h
+            if y < 0 or y >= h:
+                continue
+            for kx in range(kernel_w):
+                z = left + kx * dilation_w
+                if z < 0 or z >= w:
+                    continue
+                value = x[y, z]
+                if where < 0 or value > best or (value != value and best == best):
+                    best, where = value, y * w + z
+        out[j] = best
+        if indices.size:
+            indices[j] = where
+
+
 @kernel
 def loops(
     x, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, out, indices, n_threads
 ):
-    """The same loops, compiled, a row of windows a task."""
-    _, h, w = x.shape
-    rows = out.shape[1]
-    for task in prange(out.shape[0] * rows):
-        p, i = task // rows, task % rows
-        top = i * stride_h - pad_top
-        for j in range(out.shape[2]):
-            left = j * stride_w - pad_left
-            best, where = x.dtype.type(-np.inf), -1
-            for ky in range(kernel_h):
-                y = top + ky * dilation_h
-                if y < 0 or y >= h:
-                    continue
-                for kx in range(kernel_w):
-                    z = left + kx * dilation_w
-                    if z < 0 or z >= w:
-                        continue
-                    value = x[p, y, z]
-                    if where < 0 or value > best or (value != value and best == best):
-                        best, where = value, y * w + z
-            out[p, i, j] = best
-            if indices.size:
-                indices[p, i, j] = where
+    """The same loops, compiled, a plane a task."""
+    for p in prange(x.shape[0]):
+        for i in range(out.shape[1]):
+            _windows(
+                x[p], kernel_h, kernel_w, i * stride_h - pad_top, stride_w, pad_left, dilation_h, dilation_w,
+                out[p, i], indices[p, i] if indices.size else np.empty(0, np.int64),
+            )  # fmt: skip
 
 
 @inline
@@ -117,16 +126,21 @@ def rows(
     """Maximum of whole rows first, then across, both in vectors; with indices, tap by tap.
 
     Numba has no arrays in registers and no shuffles of its own: a row of maxima goes through the first-level cache, and
-    what becomes of a stride is LLVM's to choose. The windows must be ones whose places are exact as float32.
+    what becomes of a stride is LLVM's to choose. Places that float32 cannot hold are found tap by tap.
     """
     w = x.shape[2]
     reach = (out.shape[2] - 1) * stride_w + (kernel_w - 1) * dilation_w + 1
+    small = (kernel_h - 1) * dilation_h * w + (kernel_w - 1) * dilation_w < EXACT
     for p in prange(x.shape[0]):
         padded = np.full(max(reach, pad_left + w), x.dtype.type(-np.inf))
         places = np.empty(out.shape[2] if indices.size else 0, x.dtype)
         for i in range(out.shape[1]):
             top = i * stride_h - pad_top
-            if indices.size:
+            if indices.size and not small:
+                _windows(
+                    x[p], kernel_h, kernel_w, top, stride_w, pad_left, dilation_h, dilation_w, out[p, i], indices[p, i]
+                )
+            elif indices.size:
                 _maxima_with_places(
                     x[p], padded, places, kernel_h, kernel_w, top, stride_w, pad_left, dilation_h, dilation_w,
                     out[p, i], indices[p, i],

@@ -159,6 +159,8 @@ class StandardScaler(preprocessing.StandardScaler):
             return sample_weight is None and getattr(self, "mean_", None) is None
         if not hasattr(self, "n_samples_seen_"):
             return True
+        if np.min(self.n_samples_seen_) < 0:  # after negative weights, which are scikit-learn's
+            return False
         return self.mean_ is not None and (self.var_ is not None or not self.with_std)
 
     def _has_parameters(self) -> bool:

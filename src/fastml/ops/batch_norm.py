@@ -88,4 +88,5 @@ def _update(running: NDArray[Any], batch: NDArray[np.float64], share: float) -> 
     array = np.asarray(running)  # of a subclass only the memory
     new = array.astype(np.float64)
     new += share * (batch - new)
-    array[...] = new
+    with np.errstate(over="ignore"):  # float32 that overflows is infinite, in silence as in the kernels
+        array[...] = new

@@ -59,8 +59,9 @@ def batch_norm_backward(
 
     Raises TypeError for dtypes and ValueError for shapes, numbers out of range, or a batch of one value when training.
 
-    Sums are float64, of products formed in float64 about the mean, so that float32 stays right at |mean| / std = 1e6;
-    grad_x is computed in the dtype of x. Cost: grad_out and x (and residual, with "relu") are read twice, the second
+    Products are formed about the mean, so that float32 stays right at |mean| / std = 1e6; Cython adds four at a time in
+    the dtype of x, and float64 from there on, the other backends all in float64. grad_x is computed in the dtype of x.
+    Cost: grad_out and x (and residual, with "relu") are read twice, the second
     time from cache where a channel fits, and grad_x is written once. PyTorch: the backward of
     `torch.nn.functional.batch_norm`.
 

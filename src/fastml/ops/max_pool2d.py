@@ -37,9 +37,10 @@ def max_pool2d(
 
     Raises TypeError for dtypes and ValueError for shapes and sizes, each with the argument's name.
 
-    NaN wins over everything, and of equal values (and of several NaN) the first, in the order of memory, is reported. A
-    window that sees only padding, which dilation makes possible, gives -inf and index -1. Cost: kernel_h + kernel_w
-    comparisons a value, kernel_h * kernel_w with indices; x is read about kernel_h / stride_h times, from cache.
+    NaN wins over everything; 0 and -0 are equal, and either may be returned. Of equal values (and of several NaN) the
+    first, in the order of memory, is reported. A window that sees only padding, which dilation makes possible, gives
+    -inf and index -1. Cost: kernel_h + kernel_w comparisons a value, kernel_h * kernel_w with indices; x is read about
+    kernel_h / stride_h times, from cache.
     PyTorch: `torch.nn.functional.max_pool2d`, whose index is that of the last NaN.
 
     >>> import numpy as np, fastml

@@ -51,6 +51,8 @@ class Moments:
         >>> bool(np.allclose(both.mean, X.mean(axis=0))), bool(np.allclose(both.var(), X.var(axis=0)))
         (True, True)
         """
+        if not isinstance(other, type(self)):
+            raise TypeError(f"other must be Moments, got {type(other).__name__}")
         if self.count.shape != other.count.shape:
             raise ValueError(f"other must have {self.count.size} features, got {other.count.size}")
         count = self.count + other.count

@@ -46,9 +46,9 @@ def standardize(
 
     Raises TypeError for dtypes, ValueError for shapes, a negative std, or an `out` that overlaps X.
 
-    Constant columns give 0, not noise (the rule is in `Moments.std`); the std returned for them is 0. NaN is left out
-    of the statistics and stays where it is. Statistics are float64 and the mean is subtracted before rounding, so that
-    float32 output is right at any offset; [1e200, -1e200], whose squares overflow, gives [1, -1], and [1e-200, 3e-200],
+    Constant columns are divided by 1, not by noise (the rule is in `Moments.std`); the std returned for them is 0. NaN
+    is left out of the statistics and stays where it is. Statistics are float64 and the mean is subtracted before
+    rounding, so that float32 output is right at any offset; [1e200, -1e200], whose squares overflow, gives [1, -1], and [1e-200, 3e-200],
     whose squares underflow, is a constant. Cost: X is read twice and written once; what a kernel cannot read (integers,
     float16, strides) is converted 256 KiB at a time. NumPy: `(X - X.mean(0)) / X.std(0)`.
 
@@ -60,10 +60,10 @@ def standardize(
     if (
         type(axis) is type(ddof) is int and axis == ddof == 0
         and with_mean is with_std is True and return_stats is False
-        and out is None and n_threads is None and backend is None
+        and out is None and n_threads is None
         and is_plain(X, mean, std) and least(std) > 0  # type: ignore[arg-type]
     ):
-        return small(X, mean, std)
+        return small(X, mean, std, backend)
     problem, result = _validate.standardize(
         X, mean=mean, std=std, axis=axis, with_mean=with_mean, with_std=with_std, ddof=ddof,
         return_stats=return_stats, out=out,
@@ -95,10 +95,10 @@ def is_plain(x: Any, mean: Any, scale: Any) -> bool:
     )
 
 
-def small(x: Any, mean: Any, scale: Any) -> NDArray[Any]:
+def small(x: Any, mean: Any, scale: Any, backend: str | None = None) -> NDArray[Any]:
     """(x - mean) / scale of what `is_plain`."""
     out = np.empty(x.shape, x.dtype)
-    _dispatch.common_kernel("standardize")(x, 0, mean, scale, out, 1)
+    _dispatch.common_kernel("standardize", backend)(x, 0, mean, scale, out, 1)
     return out
 
 
