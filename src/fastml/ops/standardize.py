@@ -48,9 +48,10 @@ def standardize(
 
     Constant columns are divided by 1, not by noise (the rule is in `Moments.std`); the std returned for them is 0. NaN
     is left out of the statistics and stays where it is. Statistics are float64 and the mean is subtracted before
-    rounding, so that float32 output is right at any offset; [1e200, -1e200], whose squares overflow, gives [1, -1], and [1e-200, 3e-200],
-    whose squares underflow, is a constant. Cost: X is read twice and written once; what a kernel cannot read (integers,
-    float16, strides) is converted 256 KiB at a time. NumPy: `(X - X.mean(0)) / X.std(0)`.
+    rounding, so that float32 output is right at any offset; [1e200, -1e200], whose squares overflow, gives [1, -1], and
+    [1e-200, 3e-200], whose squares underflow, is a constant. Cost: X is read twice and written once; what a kernel
+    cannot read (integers, float16, strides) is converted 256 KiB at a time, on one thread unless n_threads says more.
+    NumPy: `(X - X.mean(0)) / X.std(0)`.
 
     >>> import numpy as np, fastml
     >>> fastml.standardize(np.array([[1.0, 7.0], [3.0, 7.0]]))
