@@ -181,12 +181,3 @@ cdef inline void _column_sums(
             total[j] += a
             squares[j] += a * a
         i += 1
-
-
-cdef inline void fetch_next(const floating[:, :, ::1] x, Py_ssize_t n, Py_ssize_t c) noexcept nogil:
-    """Ask for the next plane of channel c, or the first of the next one: far away, where nobody else looks ahead."""
-    cdef Py_ssize_t pixels = min(x.shape[2], PAGE // sizeof(floating))
-    if n + 1 < x.shape[0]:
-        fetch(pixels * sizeof(floating), &x[n + 1, c, 0])
-    elif c + 1 < x.shape[1]:
-        fetch(pixels * sizeof(floating), &x[0, c + 1, 0])

@@ -5,7 +5,7 @@ from libc.string cimport memset
 
 from fastml._core._normalize cimport line_of, normalize, normalize_columns
 from fastml._core._simd cimport shifted_sums
-from fastml._core._stats cimport PANEL, ROW_BLOCK, Stats, fetch_next, merge_rows, merge_sums, origin_of
+from fastml._core._stats cimport PANEL, ROW_BLOCK, Stats, merge_rows, merge_sums, origin_of
 from fastml._core._types cimport floating
 
 
@@ -100,7 +100,6 @@ cdef inline void _measure(const floating[:, :, ::1] x, Py_ssize_t c, double orig
     cdef double sums[2]
     cdef Py_ssize_t n, start, length
     for n in range(x.shape[0]):
-        fetch_next(x, n, c)
         start = 0
         while start < x.shape[2]:
             length = min(ROW_BLOCK, x.shape[2] - start)

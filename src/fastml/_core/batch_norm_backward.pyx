@@ -4,7 +4,7 @@ from libc.math cimport sqrt
 from libc.string cimport memset
 
 from fastml._core._normalize cimport gradient, gradient_columns, gradient_sums, gradient_sums_columns, line_of
-from fastml._core._stats cimport PANEL, fetch_next
+from fastml._core._stats cimport PANEL
 from fastml._core._types cimport floating
 
 
@@ -138,8 +138,6 @@ cdef void _channel(
     memset(products, 0, sizeof(products))
     line_of(mean, variance, weight, bias, eps, &shift, &factor, &offset)
     for n in range(x.shape[0]):
-        fetch_next(x, n, c)
-        fetch_next(grad_out, n, c)
         gradient_sums(pixels, &grad_out[n, c, 0], &x[n, c, 0], shift, factor, offset,
                       &residual[n, c, 0] if add else NULL, relu, sums, products)
     grad_weight[0] = grad_bias[0] = 0

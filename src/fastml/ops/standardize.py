@@ -90,7 +90,7 @@ def is_plain(x: Any, mean: Any, scale: Any) -> bool:
     return (
         type(x) is type(mean) is type(scale) is np.ndarray
         and (x.dtype is FLOAT32 or x.dtype is FLOAT64)
-        and mean.dtype is scale.dtype is FLOAT64
+        and mean.dtype is scale.dtype and (mean.dtype is FLOAT64 or mean.dtype is FLOAT32)
         and x.flags.carray and mean.flags.carray and scale.flags.carray
         and x.ndim == 2 and 0 < x.size <= SMALL and mean.shape == scale.shape == x.shape[1:]
     )
@@ -98,6 +98,8 @@ def is_plain(x: Any, mean: Any, scale: Any) -> bool:
 
 def small(x: Any, mean: Any, scale: Any, backend: str | None = None) -> NDArray[Any]:
     """(x - mean) / scale of what `is_plain`."""
+    if mean.dtype is FLOAT32:
+        mean, scale = mean.astype(FLOAT64), scale.astype(FLOAT64)
     out = np.empty(x.shape, x.dtype)
     _dispatch.common_kernel("standardize", backend)(x, 0, mean, scale, out, 1)
     return out
