@@ -67,8 +67,13 @@ def _merge_sums(partial, n, shift, total, squares):
 
 @inline
 def _origin(values, weight, heavy):
-    """The finite value of the largest weight, of which `heavy` is the index, or the first. A light one could be far
-    from all that counts."""
+    """Without weights, the median of three values; else the finite value of the largest weight, of which `heavy` is the
+    index. An outlier in its place would cost digits, and a light one could be far from all that counts."""
+    if weight.size == 0:
+        a, b, c = values[0], values[values.size // 2], values[values.size - 1]
+        middle = max(min(a, b), min(max(a, b), c))
+        if abs(a + b + c) < np.inf:
+            return np.float64(middle)
     if abs(values[heavy]) < np.inf:
         return np.float64(values[heavy])
     best, most = 0.0, -1.0
