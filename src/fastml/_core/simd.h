@@ -95,13 +95,13 @@ DEFINE_SHIFTED_SUMS(f32, float)
 DEFINE_SHIFTED_SUMS(f64, double)
 
 /* Ask for bytes that will be read soon. Processors fetch ahead along an array by themselves, but not into the next page
-   of 4 KiB: for arrays that come from memory this is worth a fifth of the time (measured). */
+   of 4 KiB: for arrays that come from memory this saves about a sixth of the time of moments (measured). */
 static inline void fetch(ptrdiff_t n_bytes, const void *from) {
     for (ptrdiff_t i = 0; i < n_bytes; i += 64) __builtin_prefetch((const char *)from + i);
 }
 
-/* Copy past the caches: a plain store first reads the line that it writes to, a third of all bytes that then move. Only
-   for large arrays that are not read again soon. The one place with intrinsics: GCC has no other word for it. */
+/* Copy past the caches: a plain store may first read the line that it writes to, a third of all bytes that then move.
+   Only for large arrays that are not read again soon. The one place with intrinsics: GCC has no other word for it. */
 static inline void stream(ptrdiff_t n_bytes, const void *from, void *to) {
     const char *source = from;
     char *target = to;
@@ -123,7 +123,7 @@ static inline void stream(ptrdiff_t n_bytes, const void *from, void *to) {
 }
 
 /* One name for both precisions; the type of a pointer chooses, at compile time. */
-#define BY_TYPE(pointer, name) \
+#define BY_TYPE(pointer, name)                                                                                         \
     _Generic((pointer), float *: name##_f32, const float *: name##_f32, double *: name##_f64, const double *: name##_f64)
 #define multiply_tile(depth, a, ...) BY_TYPE(a, multiply_tile)(depth, a, __VA_ARGS__)
 #define shifted_sums(n, x, ...) BY_TYPE(x, shifted_sums)(n, x, __VA_ARGS__)

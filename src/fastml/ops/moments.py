@@ -108,7 +108,7 @@ def moments(
 
     Parameters
     ----------
-    X: (rows, columns), float32 or float64; also float16, integers and booleans, computed as float64. Any layout.
+    X: (rows, columns), float32 or float64; also float16, integers and booleans. Any layout.
     axis: 0 for statistics of columns, 1 of rows.
     sample_weight: (rows,) with axis=0, (columns,) with axis=1; finite and not negative. Then count is the sum of the
         weights, mean the weighted mean, and m2 the weighted sum of squares. A value of weight 0 is not counted.
