@@ -6,29 +6,30 @@ from fastml._core._types cimport floating
 
 cdef extern from "normalize.h" nogil:
     void normalize(
-        Py_ssize_t n, const void* x, double shift, double factor, double offset, const void* residual, bint relu,
-        void* out
+        Py_ssize_t images, Py_ssize_t stride, Py_ssize_t n, const void* x, double shift, double factor, double offset,
+        const void* residual, bint relu, void* out
     ) noexcept
     void normalize_columns(
-        Py_ssize_t n, const void* x, const void* shift, const void* factor, const void* offset, const void* residual,
-        bint relu, void* out
+        Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t n, const void* x, const void* shift, const void* factor,
+        const void* offset, const void* residual, bint relu, void* out
     ) noexcept
     void gradient_sums(
-        Py_ssize_t n, const void* grad, const void* x, double shift, double factor, double offset,
-        const void* residual, bint relu, double* sum, double* product
+        Py_ssize_t images, Py_ssize_t stride, Py_ssize_t n, const void* grad, const void* x, double shift,
+        double factor, double offset, const void* residual, bint relu, double* sum, double* product
     ) noexcept
     void gradient_sums_columns(
-        Py_ssize_t n, const void* grad, const void* x, const void* shift, const void* factor, const void* offset,
+        Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t n, const void* grad, const void* x, const void* shift, const void* factor, const void* offset,
         const void* residual, bint relu, double* sum, double* product
     ) noexcept
     void gradient(
-        Py_ssize_t n, const void* grad, const void* x, double shift, double factor, double offset, double curve,
-        double rest, const void* residual, bint relu, bint training, void* grad_x, void* grad_residual
+        Py_ssize_t images, Py_ssize_t stride, Py_ssize_t n, const void* grad, const void* x, double shift,
+        double factor, double offset, double curve, double rest, const void* residual, bint relu, bint training,
+        void* grad_x, void* grad_residual
     ) noexcept
     void gradient_columns(
-        Py_ssize_t n, const void* grad, const void* x, const void* shift, const void* factor, const void* offset,
-        const void* curve, const void* rest, const void* residual, bint relu, bint training, void* grad_x,
-        void* grad_residual
+        Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t n, const void* grad, const void* x, const void* shift,
+        const void* factor, const void* offset, const void* curve, const void* rest, const void* residual, bint relu,
+        bint training, void* grad_x, void* grad_residual
     ) noexcept
     void standardize_columns(
         Py_ssize_t n, const void* x, const double* mean, const double* scale, void* out

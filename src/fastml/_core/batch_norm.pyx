@@ -81,7 +81,6 @@ cdef void _channel(
     const floating[:, :, ::1] x, double weight, double bias, const floating[:, :, ::1] residual, double eps,
     bint training, bint relu, double* mean, double* variance, floating[:, :, ::1] out, Py_ssize_t c
 ) noexcept nogil:
-    cdef Py_ssize_t n
     cdef Stats stats = Stats(0, 0, 0)
     cdef floating shift, factor, offset
     if training:
@@ -89,9 +88,8 @@ cdef void _channel(
         _measure(x, c, mean[0], &stats)
         _keep(&stats, x.shape[0] * x.shape[2], mean, variance)
     line_of(mean[0], variance[0], weight, bias, eps, &shift, &factor, &offset)
-    for n in range(x.shape[0]):
-        normalize(x.shape[2], &x[n, c, 0], shift, factor, offset,
-                  &residual[n, c, 0] if residual.shape[0] else NULL, relu, &out[n, c, 0])
+    normalize(x.shape[0], x.shape[1] * x.shape[2], x.shape[2], &x[0, c, 0], shift, factor, offset,
+              &residual[0, c, 0] if residual.shape[0] else NULL, relu, &out[0, c, 0])
 
 
 cdef inline void _measure(const floating[:, :, ::1] x, Py_ssize_t c, double origin, Stats* stats) noexcept nogil:
@@ -121,7 +119,7 @@ cdef void _panel(
     const floating[:, :, ::1] residual, double eps, bint training, bint relu, double[::1] mean,
     double[::1] variance, floating[:, :, ::1] out, Py_ssize_t first
 ) noexcept nogil:
-    cdef Py_ssize_t columns = x.shape[1], width = min(PANEL, columns - first), n, c
+    cdef Py_ssize_t columns = x.shape[1], width = min(PANEL, columns - first), c
     cdef Stats stats[PANEL]
     cdef floating shift[PANEL]
     cdef floating factor[PANEL]
@@ -136,9 +134,8 @@ cdef void _panel(
     for c in range(width):
         line_of(mean[first + c], variance[first + c], weight[first + c], bias[first + c], eps,
                 &shift[c], &factor[c], &offset[c])
-    for n in range(x.shape[0]):
-        normalize_columns(width, &x[n, first, 0], shift, factor, offset,
-                          &residual[n, first, 0] if residual.shape[0] else NULL, relu, &out[n, first, 0])
+    normalize_columns(x.shape[0], columns, width, &x[0, first, 0], shift, factor, offset,
+                      &residual[0, first, 0] if residual.shape[0] else NULL, relu, &out[0, first, 0])
 
 
 cdef void _keep(Stats* stats, Py_ssize_t n, double* mean, double* variance) noexcept nogil:

@@ -8,10 +8,6 @@ from fastml._core._stats cimport PANEL
 from fastml._core._types cimport floating
 
 
-cdef enum:
-    LANES = 8  # sums that gradient_sums keeps apart, at the most
-
-
 def loops(
     const floating[:, :, ::1] grad_out,  # IN (n, channels, pixels)
     const floating[:, :, ::1] x,  # IN like grad_out
@@ -129,26 +125,15 @@ cdef void _channel(
     const floating[:, :, ::1] residual, double mean, double variance, double eps, bint training, bint relu,
     floating[:, :, ::1] grad_x, double* grad_weight, double* grad_bias, floating[:, :, ::1] grad_residual, Py_ssize_t c
 ) noexcept nogil:
-    cdef Py_ssize_t n, pixels = x.shape[2]
-    cdef bint add = residual.shape[0] > 0
+    cdef Py_ssize_t images = x.shape[0], pixels = x.shape[2], stride = x.shape[1] * pixels
+    cdef const floating* added = &residual[0, c, 0] if residual.shape[0] else NULL
     cdef floating shift, factor, offset, curve, rest
-    cdef double sums[LANES]
-    cdef double products[LANES]
-    memset(sums, 0, sizeof(sums))
-    memset(products, 0, sizeof(products))
     line_of(mean, variance, weight, bias, eps, &shift, &factor, &offset)
-    for n in range(x.shape[0]):
-        gradient_sums(pixels, &grad_out[n, c, 0], &x[n, c, 0], shift, factor, offset,
-                      &residual[n, c, 0] if add else NULL, relu, sums, products)
-    grad_weight[0] = grad_bias[0] = 0
-    for n in range(LANES):
-        grad_bias[0] += sums[n]
-        grad_weight[0] += products[n]
-    _curve(mean, variance, weight, eps, x.shape[0] * pixels, shift, grad_weight, grad_bias, &curve, &rest)
-    for n in range(x.shape[0]):
-        gradient(pixels, &grad_out[n, c, 0], &x[n, c, 0], shift, factor, offset, curve, rest,
-                 &residual[n, c, 0] if add else NULL, relu, training, &grad_x[n, c, 0],
-                 &grad_residual[n, c, 0] if add else NULL)
+    gradient_sums(images, stride, pixels, &grad_out[0, c, 0], &x[0, c, 0], shift, factor, offset, added, relu,
+                  grad_bias, grad_weight)
+    _curve(mean, variance, weight, eps, images * pixels, shift, grad_weight, grad_bias, &curve, &rest)
+    gradient(images, stride, pixels, &grad_out[0, c, 0], &x[0, c, 0], shift, factor, offset, curve, rest, added, relu,
+             training, &grad_x[0, c, 0], &grad_residual[0, c, 0] if added is not NULL else NULL)
 
 
 cdef void _panel(
@@ -157,8 +142,8 @@ cdef void _panel(
     bint relu, floating[:, :, ::1] grad_x, double[::1] grad_weight, double[::1] grad_bias,
     floating[:, :, ::1] grad_residual, Py_ssize_t first
 ) noexcept nogil:
-    cdef Py_ssize_t rows = x.shape[0], width = min(PANEL, x.shape[1] - first), n, c
-    cdef bint add = residual.shape[0] > 0
+    cdef Py_ssize_t rows = x.shape[0], width = min(PANEL, x.shape[1] - first), c
+    cdef const floating* added = &residual[0, first, 0] if residual.shape[0] else NULL
     cdef floating shift[PANEL]
     cdef floating factor[PANEL]
     cdef floating offset[PANEL]
@@ -169,13 +154,11 @@ cdef void _panel(
     for c in range(width):
         line_of(mean[first + c], variance[first + c], weight[first + c], bias[first + c], eps,
                 &shift[c], &factor[c], &offset[c])
-    for n in range(rows):
-        gradient_sums_columns(width, &grad_out[n, first, 0], &x[n, first, 0], shift, factor, offset,
-                              &residual[n, first, 0] if add else NULL, relu, &grad_bias[first], &grad_weight[first])
+    gradient_sums_columns(rows, x.shape[1], width, &grad_out[0, first, 0], &x[0, first, 0], shift, factor, offset,
+                          added, relu, &grad_bias[first], &grad_weight[first])
     for c in range(width):
         _curve(mean[first + c], variance[first + c], weight[first + c], eps, rows, shift[c], &grad_weight[first + c],
                &grad_bias[first + c], &curve[c], &rest[c])
-    for n in range(rows):
-        gradient_columns(width, &grad_out[n, first, 0], &x[n, first, 0], shift, factor, offset, curve, rest,
-                         &residual[n, first, 0] if add else NULL, relu, training, &grad_x[n, first, 0],
-                         &grad_residual[n, first, 0] if add else NULL)
+    gradient_columns(rows, x.shape[1], width, &grad_out[0, first, 0], &x[0, first, 0], shift, factor, offset, curve,
+                     rest, added, relu, training, &grad_x[0, first, 0],
+                     &grad_residual[0, first, 0] if added is not NULL else NULL)

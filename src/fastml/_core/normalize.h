@@ -1,70 +1,87 @@
-/* y = (x - shift) * factor + offset, forwards and backwards: a row of pixels of one channel, or a row of channels.
+/* y = (x - shift) * factor + offset, forwards and backwards: one channel of images, or rows of channels.
 
    All arrays may lie anywhere, and `out` may be x or the residual itself: each value is read before it is written. A
-   compiler would have to rule that out before it makes vectors of a plain loop. Flags do not change within a call: a
-   compiler takes them out of the loops. The last vector of a row overlaps the one before, so that planes of 7 x 7
-   and 14 x 14 pixels, which are common, have no single values left over. */
+   compiler would have to rule that out before it makes vectors of a plain loop. The last vector of a plane overlaps the
+   one before, so that planes of 7 x 7 and 14 x 14 pixels, which are common, have no single values left over. */
 
 #ifndef FASTML_NORMALIZE_H
 #define FASTML_NORMALIZE_H
 
 #include "simd.h"
 
+#define INLINE static inline __attribute__((always_inline))
 #define AT(pointer, i) ((pointer) ? (pointer) + (i) : (pointer)) /* NULL stays NULL */
 
+/* A statement compiled twice, in which the flag is a constant. Left to itself, GCC asks for it at each vector. */
+#define FIX(flag, ...)                                                                                                 \
+    if (flag) {                                                                                                        \
+        enum { flag = 1 };                                                                                             \
+        __VA_ARGS__;                                                                                                   \
+    } else {                                                                                                           \
+        enum { flag = 0 };                                                                                             \
+        __VA_ARGS__;                                                                                                   \
+    }
+
 #define DEFINE_NORMALIZE(SUFFIX, REAL, VECTOR, MASK)                                                                   \
-    static inline VECTOR line_##SUFFIX(const REAL *x, VECTOR shift, VECTOR factor, VECTOR offset,                      \
-                                       const REAL *residual) {                                                         \
+    INLINE VECTOR line_##SUFFIX(const REAL *x, VECTOR shift, VECTOR factor, VECTOR offset, const REAL *residual) {     \
         VECTOR y = (*(const VECTOR *)x - shift) * factor + offset;                                                     \
         if (residual) y += *(const VECTOR *)residual;                                                                  \
         return y;                                                                                                      \
     }                                                                                                                  \
-    static inline VECTOR relu_##SUFFIX(VECTOR y) { /* NaN and -0 stay, as in y < 0 ? 0 : y */                          \
+    INLINE VECTOR relu_##SUFFIX(VECTOR y) { /* NaN and -0 stay, as in y < 0 ? 0 : y */                                 \
         return (VECTOR)(~(MASK)(y < 0) & (MASK)y);                                                                     \
     }                                                                                                                  \
-    static inline REAL line_one_##SUFFIX(REAL x, REAL shift, REAL factor, REAL offset, const REAL *residual) {         \
+    INLINE VECTOR output_##SUFFIX(const REAL *x, VECTOR shift, VECTOR factor, VECTOR offset, const REAL *residual,     \
+                                  int relu) {                                                                          \
+        VECTOR y = line_##SUFFIX(x, shift, factor, offset, residual);                                                  \
+        return relu ? relu_##SUFFIX(y) : y;                                                                            \
+    }                                                                                                                  \
+    INLINE REAL line_one_##SUFFIX(REAL x, REAL shift, REAL factor, REAL offset, const REAL *residual) {                \
         REAL y = (x - shift) * factor + offset;                                                                        \
         return residual ? y + *residual : y;                                                                           \
     }                                                                                                                  \
-    static inline VECTOR output_##SUFFIX(const REAL *x, VECTOR shift, VECTOR factor, VECTOR offset,                    \
-                                         const REAL *residual, int relu) {                                             \
-        VECTOR y = line_##SUFFIX(x, shift, factor, offset, residual);                                                  \
-        if (relu) y = relu_##SUFFIX(y);                                                                                \
-        return y;                                                                                                      \
+    INLINE REAL output_one_##SUFFIX(REAL x, REAL shift, REAL factor, REAL offset, const REAL *residual, int relu) {    \
+        REAL y = line_one_##SUFFIX(x, shift, factor, offset, residual);                                                \
+        return relu && y < 0 ? 0 : y;                                                                                  \
     }                                                                                                                  \
-    static inline void normalize_##SUFFIX(ptrdiff_t n, const REAL *x, REAL shift, REAL factor, REAL offset,            \
-                                          const REAL *residual, int relu, REAL *out) {                                 \
+    INLINE void normalize_plane_##SUFFIX(ptrdiff_t n, const REAL *x, REAL shift, REAL factor, REAL offset,             \
+                                         const REAL *residual, int relu, REAL *out) {                                  \
         enum { LANES = VECTOR_BYTES / sizeof(REAL) };                                                                  \
-        VECTOR zero = {0}, shifts = zero + shift, factors = zero + factor, offsets = zero + offset, last = {0};        \
-        ptrdiff_t i = 0;                                                                                               \
-        if (n >= LANES) /* read before `out`, which may be x, is written */                                            \
-            last = output_##SUFFIX(x + n - LANES, shifts, factors, offsets,                                            \
-                                   AT(residual, n - LANES), relu);                                                     \
-        for (; i + LANES <= n; i += LANES)                                                                             \
-            *(VECTOR *)(out + i) = output_##SUFFIX(x + i, shifts, factors, offsets, AT(residual, i),                   \
-                                                   relu);                                                              \
-        if (n >= LANES) {                                                                                              \
-            *(VECTOR *)(out + n - LANES) = last;                                                                       \
+        VECTOR zero = {0}, s = zero + shift, f = zero + factor, o = zero + offset;                                     \
+        ptrdiff_t i = 0, end = n - LANES;                                                                              \
+        if (end < 0) {                                                                                                 \
+            for (; i < n; i++)                                                                                         \
+                out[i] = output_one_##SUFFIX(x[i], shift, factor, offset, AT(residual, i), relu);                      \
             return;                                                                                                    \
         }                                                                                                              \
-        for (; i < n; i++) {                                                                                           \
-            REAL y = line_one_##SUFFIX(x[i], shift, factor, offset, AT(residual, i));                                  \
-            out[i] = relu && y < 0 ? 0 : y;                                                                            \
-        }                                                                                                              \
+        VECTOR last = output_##SUFFIX(x + end, s, f, o, AT(residual, end), relu); /* before `out`, which may be x */   \
+        for (; i <= end; i += LANES)                                                                                   \
+            *(VECTOR *)(out + i) = output_##SUFFIX(x + i, s, f, o, AT(residual, i), relu);                             \
+        *(VECTOR *)(out + end) = last;                                                                                 \
     }                                                                                                                  \
-    static inline void normalize_columns_##SUFFIX(ptrdiff_t n, const REAL *x, const REAL *shift, const REAL *factor,   \
-                                                  const REAL *offset, const REAL *residual, int relu, REAL *out) {     \
+    INLINE void normalize_row_##SUFFIX(ptrdiff_t n, const REAL *x, const REAL *shift, const REAL *factor,              \
+                                       const REAL *offset, const REAL *residual, int relu, REAL *out) {                \
         enum { LANES = VECTOR_BYTES / sizeof(REAL) };                                                                  \
         ptrdiff_t i = 0;                                                                                               \
-        for (; i + LANES <= n; i += LANES) {                                                                           \
+        for (; i + LANES <= n; i += LANES)                                                                             \
             *(VECTOR *)(out + i) =                                                                                     \
                 output_##SUFFIX(x + i, *(const VECTOR *)(shift + i), *(const VECTOR *)(factor + i),                    \
                                 *(const VECTOR *)(offset + i), AT(residual, i), relu);                                 \
-        }                                                                                                              \
-        for (; i < n; i++) {                                                                                           \
-            REAL y = line_one_##SUFFIX(x[i], shift[i], factor[i], offset[i], AT(residual, i));                         \
-            out[i] = relu && y < 0 ? 0 : y;                                                                            \
-        }                                                                                                              \
+        for (; i < n; i++)                                                                                             \
+            out[i] = output_one_##SUFFIX(x[i], shift[i], factor[i], offset[i], AT(residual, i), relu);                 \
+    }                                                                                                                  \
+    static inline void normalize_##SUFFIX(ptrdiff_t images, ptrdiff_t stride, ptrdiff_t n, const REAL *x, REAL shift,  \
+                                          REAL factor, REAL offset, const REAL *residual, int relu, REAL *out) {       \
+        int add = residual != NULL;                                                                                    \
+        FIX(add, FIX(relu, for (ptrdiff_t at = 0; at < images * stride; at += stride)                                  \
+            normalize_plane_##SUFFIX(n, x + at, shift, factor, offset, add ? residual + at : NULL, relu, out + at)))   \
+    }                                                                                                                  \
+    static inline void normalize_columns_##SUFFIX(ptrdiff_t rows, ptrdiff_t stride, ptrdiff_t n, const REAL *x,        \
+                                                  const REAL *shift, const REAL *factor, const REAL *offset,           \
+                                                  const REAL *residual, int relu, REAL *out) {                         \
+        int add = residual != NULL;                                                                                    \
+        FIX(add, FIX(relu, for (ptrdiff_t at = 0; at < rows * stride; at += stride)                                    \
+            normalize_row_##SUFFIX(n, x + at, shift, factor, offset, add ? residual + at : NULL, relu, out + at)))     \
     }
 DEFINE_NORMALIZE(f32, float, vector_f32, mask_f32)
 DEFINE_NORMALIZE(f64, double, vector_f64, mask_f64)
@@ -110,89 +127,110 @@ static inline wide widened_f64(vector_f64 v, wide sums) {
    that the lanes are added once for a channel.
    grad_x = g * factor - (x - shift) * curve + rest, without the last two where the statistics are constants. */
 #define DEFINE_GRADIENTS(SUFFIX, REAL, VECTOR, MASK, LANE_NUMBERS)                                                     \
-    static inline VECTOR passed_##SUFFIX(const REAL *grad, const REAL *x, VECTOR shift, VECTOR factor, VECTOR offset,  \
-                                         const REAL *residual, int relu) {                                             \
+    INLINE VECTOR passed_##SUFFIX(const REAL *grad, const REAL *x, VECTOR shift, VECTOR factor, VECTOR offset,         \
+                                  const REAL *residual, int relu) {                                                    \
         VECTOR g = *(const VECTOR *)grad;                                                                              \
         if (!relu) return g;                                                                                           \
         return (VECTOR)(~(MASK)(line_##SUFFIX(x, shift, factor, offset, residual) <= 0) & (MASK)g);                    \
     }                                                                                                                  \
-    static inline REAL passed_one_##SUFFIX(REAL grad, REAL x, REAL shift, REAL factor, REAL offset,                    \
-                                           const REAL *residual, int relu) {                                           \
+    INLINE REAL passed_one_##SUFFIX(REAL grad, REAL x, REAL shift, REAL factor, REAL offset, const REAL *residual,     \
+                                    int relu) {                                                                        \
         return relu && line_one_##SUFFIX(x, shift, factor, offset, residual) <= 0 ? 0 : grad;                          \
     }                                                                                                                  \
-    static inline void gradient_sums_##SUFFIX(ptrdiff_t n, const REAL *grad, const REAL *x, REAL shift, REAL factor,   \
-                                              REAL offset, const REAL *residual, int relu, double *sums,               \
-                                              double *products) {                                                      \
+    INLINE void sums_plane_##SUFFIX(ptrdiff_t n, const REAL *grad, const REAL *x, REAL shift, REAL factor,             \
+                                    REAL offset, const REAL *residual, int relu, wide *sum, wide *product) {           \
         enum { LANES = VECTOR_BYTES / sizeof(REAL) };                                                                  \
-        VECTOR zero = {0}, shifts = zero + shift, factors = zero + factor, offsets = zero + offset;                    \
-        wide all_g = *(const wide *)sums, all_gd = *(const wide *)products; /* in registers meanwhile */               \
+        VECTOR zero = {0}, d = zero + shift, f = zero + factor, o = zero + offset;                                     \
         ptrdiff_t i = 0;                                                                                               \
         for (; i + 4 * LANES <= n; i += 4 * LANES) {                                                                   \
             VECTOR s = {0}, p = {0};                                                                                   \
             _Pragma("GCC unroll 4") for (ptrdiff_t at = i; at < i + 4 * LANES; at += LANES) {                          \
-                VECTOR g = passed_##SUFFIX(grad + at, x + at, shifts, factors, offsets,                                \
-                                           AT(residual, at), relu);                                                    \
+                VECTOR g = passed_##SUFFIX(grad + at, x + at, d, f, o, AT(residual, at), relu);                        \
                 s += g;                                                                                                \
-                p += g * (*(const VECTOR *)(x + at) - shifts);                                                         \
+                p += g * (*(const VECTOR *)(x + at) - d);                                                              \
             }                                                                                                          \
-            all_g = widened_##SUFFIX(s, all_g);                                                                        \
-            all_gd = widened_##SUFFIX(p, all_gd);                                                                      \
+            *sum = widened_##SUFFIX(s, *sum);                                                                          \
+            *product = widened_##SUFFIX(p, *product);                                                                  \
         }                                                                                                              \
+        if (i == n) return;                                                                                            \
+        VECTOR s = {0}, p = {0}; /* less than 4 vectors are left, the last of them in part */                          \
         for (; i + LANES <= n; i += LANES) {                                                                           \
-            VECTOR g = passed_##SUFFIX(grad + i, x + i, shifts, factors, offsets, AT(residual, i),                     \
-                                       relu);                                                                          \
-            all_g = widened_##SUFFIX(g, all_g);                                                                        \
-            all_gd = widened_##SUFFIX(g * (*(const VECTOR *)(x + i) - shifts), all_gd);                                \
+            VECTOR g = passed_##SUFFIX(grad + i, x + i, d, f, o, AT(residual, i), relu);                               \
+            s += g;                                                                                                    \
+            p += g * (*(const VECTOR *)(x + i) - d);                                                                   \
         }                                                                                                              \
-        if (i < n && n >= LANES) { /* the vector that ends the row, without the lanes that were counted */             \
-            VECTOR g = passed_##SUFFIX(grad + n - LANES, x + n - LANES, shifts, factors, offsets,                      \
-                                       AT(residual, n - LANES), relu);                                                 \
-            VECTOR d = *(const VECTOR *)(x + n - LANES) - shifts;                                                      \
-            MASK lane_numbers = LANE_NUMBERS, ours = lane_numbers >= (int)(LANES - n + i);                             \
-            all_g = widened_##SUFFIX((VECTOR)(ours & (MASK)g), all_g);                                                 \
-            all_gd = widened_##SUFFIX((VECTOR)(ours & (MASK)(g * d)), all_gd);                                         \
+        if (i < n && n >= LANES) { /* the vector that ends the plane, without the lanes that were counted */           \
+            ptrdiff_t at = n - LANES;                                                                                  \
+            MASK lane_numbers = LANE_NUMBERS, ours = lane_numbers >= (int)(i - at);                                    \
+            VECTOR g = passed_##SUFFIX(grad + at, x + at, d, f, o, AT(residual, at), relu);                            \
+            s += (VECTOR)(ours & (MASK)g);                                                                             \
+            p += (VECTOR)(ours & (MASK)(g * (*(const VECTOR *)(x + at) - d)));                                         \
             i = n;                                                                                                     \
         }                                                                                                              \
-        *(wide *)sums = all_g;                                                                                         \
-        *(wide *)products = all_gd;                                                                                    \
-        for (; i < n; i++) {                                                                                           \
+        for (int lane = 0; i < n; i++, lane++) {                                                                       \
             REAL g = passed_one_##SUFFIX(grad[i], x[i], shift, factor, offset, AT(residual, i), relu);                 \
-            sums[i % LANES] += g;                                                                                      \
-            products[i % LANES] += g * (x[i] - shift);                                                                 \
+            s[lane] = g;                                                                                               \
+            p[lane] = g * (x[i] - shift);                                                                              \
+        }                                                                                                              \
+        *sum = widened_##SUFFIX(s, *sum);                                                                              \
+        *product = widened_##SUFFIX(p, *product);                                                                      \
+    }                                                                                                                  \
+    static inline void gradient_sums_##SUFFIX(ptrdiff_t images, ptrdiff_t stride, ptrdiff_t n, const REAL *grad,       \
+                                              const REAL *x, REAL shift, REAL factor, REAL offset,                     \
+                                              const REAL *residual, int relu, double *sum, double *product) {          \
+        wide sums = {{0}}, products = {{0}};                                                                           \
+        int add = residual != NULL;                                                                                    \
+        FIX(add, FIX(relu, for (ptrdiff_t at = 0; at < images * stride; at += stride)                                  \
+            sums_plane_##SUFFIX(n, grad + at, x + at, shift, factor, offset, add ? residual + at : NULL, relu, &sums,  \
+                                &products)))                                                                           \
+        *sum = *product = 0;                                                                                           \
+        for (int i = 0; i < 4; i++) {                                                                                  \
+            *sum += sums.low[i] + sums.high[i];                                                                        \
+            *product += products.low[i] + products.high[i];                                                            \
         }                                                                                                              \
     }                                                                                                                  \
-    static inline void gradient_sums_columns_##SUFFIX(ptrdiff_t n, const REAL *grad, const REAL *x, const REAL *shift, \
-                                                      const REAL *factor, const REAL *offset, const REAL *residual,    \
-                                                      int relu, double *sum, double *product) {                        \
+    INLINE void sums_columns_##SUFFIX(ptrdiff_t rows, ptrdiff_t stride, ptrdiff_t n, const REAL *grad, const REAL *x,  \
+                                      const REAL *shift, const REAL *factor, const REAL *offset,                       \
+                                      const REAL *residual, int relu, double *sum, double *product) {                  \
         enum { LANES = VECTOR_BYTES / sizeof(REAL) };                                                                  \
         ptrdiff_t i = 0;                                                                                               \
         for (; i + LANES <= n; i += LANES) {                                                                           \
-            VECTOR s = *(const VECTOR *)(shift + i);                                                                   \
-            VECTOR g = passed_##SUFFIX(grad + i, x + i, s, *(const VECTOR *)(factor + i),                              \
-                                       *(const VECTOR *)(offset + i),                                                  \
-                                       AT(residual, i), relu);                                                         \
-            widen_##SUFFIX(g, sum + i);                                                                                \
-            widen_##SUFFIX(g * (*(const VECTOR *)(x + i) - s), product + i);                                           \
+            VECTOR d = *(const VECTOR *)(shift + i), f = *(const VECTOR *)(factor + i);                                \
+            VECTOR o = *(const VECTOR *)(offset + i), s = {0}, p = {0};                                                \
+            for (ptrdiff_t at = i; at < rows * stride; at += stride) {                                                 \
+                VECTOR g = passed_##SUFFIX(grad + at, x + at, d, f, o, AT(residual, at), relu);                        \
+                s += g;                                                                                                \
+                p += g * (*(const VECTOR *)(x + at) - d);                                                              \
+            }                                                                                                          \
+            widen_##SUFFIX(s, sum + i);                                                                                \
+            widen_##SUFFIX(p, product + i);                                                                            \
         }                                                                                                              \
-        for (; i < n; i++) {                                                                                           \
-            REAL g = passed_one_##SUFFIX(grad[i], x[i], shift[i], factor[i], offset[i],                                \
-                                         AT(residual, i), relu);                                                       \
-            sum[i] += g;                                                                                               \
-            product[i] += g * (x[i] - shift[i]);                                                                       \
-        }                                                                                                              \
+        for (; i < n; i++)                                                                                             \
+            for (ptrdiff_t at = i; at < rows * stride; at += stride) {                                                 \
+                REAL g = passed_one_##SUFFIX(grad[at], x[at], shift[i], factor[i], offset[i], AT(residual, at), relu); \
+                sum[i] += g;                                                                                           \
+                product[i] += g * (x[at] - shift[i]);                                                                  \
+            }                                                                                                          \
     }                                                                                                                  \
-    static inline void gradient_##SUFFIX(ptrdiff_t n, const REAL *grad, const REAL *x, REAL shift, REAL factor,        \
-                                         REAL offset, REAL curve, REAL rest, const REAL *residual, int relu,           \
-                                         int training, REAL *grad_x, REAL *grad_residual) {                            \
+    static inline void gradient_sums_columns_##SUFFIX(                                                                 \
+        ptrdiff_t rows, ptrdiff_t stride, ptrdiff_t n, const REAL *grad, const REAL *x, const REAL *shift,             \
+        const REAL *factor, const REAL *offset, const REAL *residual, int relu, double *sum, double *product) {        \
+        int add = residual != NULL;                                                                                    \
+        FIX(add, FIX(relu, for (ptrdiff_t i = 0; i < rows; i += 4)                                                     \
+            sums_columns_##SUFFIX(rows - i < 4 ? rows - i : 4, stride, n, grad + i * stride, x + i * stride, shift,    \
+                                  factor, offset, add ? residual + i * stride : NULL, relu, sum, product)))            \
+    }                                                                                                                  \
+    INLINE void gradient_plane_##SUFFIX(ptrdiff_t n, const REAL *grad, const REAL *x, REAL shift, REAL factor,         \
+                                        REAL offset, REAL curve, REAL rest, const REAL *residual, int relu,            \
+                                        int training, REAL *grad_x, REAL *grad_residual) {                             \
         enum { LANES = VECTOR_BYTES / sizeof(REAL) };                                                                  \
-        VECTOR zero = {0}, shifts = zero + shift, factors = zero + factor, offsets = zero + offset;                    \
+        VECTOR zero = {0}, s = zero + shift, f = zero + factor, o = zero + offset;                                     \
         for (ptrdiff_t i = 0; i < n && n >= LANES; i += LANES) {                                                       \
             ptrdiff_t at = i + LANES <= n ? i : n - LANES;                                                             \
-            VECTOR g = passed_##SUFFIX(grad + at, x + at, shifts, factors, offsets,                                    \
-                                       AT(residual, at), relu);                                                        \
+            VECTOR g = passed_##SUFFIX(grad + at, x + at, s, f, o, AT(residual, at), relu);                            \
             if (grad_residual) *(VECTOR *)(grad_residual + at) = g;                                                    \
             g *= factor;                                                                                               \
-            if (training) g += rest - (*(const VECTOR *)(x + at) - shift) * curve;                                     \
+            if (training) g += rest - (*(const VECTOR *)(x + at) - s) * curve;                                         \
             *(VECTOR *)(grad_x + at) = g;                                                                              \
         }                                                                                                              \
         for (ptrdiff_t i = 0; i < n && n < LANES; i++) {                                                               \
@@ -201,16 +239,25 @@ static inline wide widened_f64(vector_f64 v, wide sums) {
             grad_x[i] = training ? g * factor + (rest - (x[i] - shift) * curve) : g * factor;                          \
         }                                                                                                              \
     }                                                                                                                  \
-    static inline void gradient_columns_##SUFFIX(ptrdiff_t n, const REAL *grad, const REAL *x, const REAL *shift,      \
-                                                 const REAL *factor, const REAL *offset, const REAL *curve,            \
-                                                 const REAL *rest, const REAL *residual, int relu, int training,       \
-                                                 REAL *grad_x, REAL *grad_residual) {                                  \
+    static inline void gradient_##SUFFIX(ptrdiff_t images, ptrdiff_t stride, ptrdiff_t n, const REAL *grad,            \
+                                         const REAL *x, REAL shift, REAL factor, REAL offset, REAL curve, REAL rest,   \
+                                         const REAL *residual, int relu, int training, REAL *grad_x,                   \
+                                         REAL *grad_residual) {                                                        \
+        int add = residual != NULL;                                                                                    \
+        FIX(add, FIX(relu, FIX(training, for (ptrdiff_t at = 0; at < images * stride; at += stride)                    \
+            gradient_plane_##SUFFIX(n, grad + at, x + at, shift, factor, offset, curve, rest,                          \
+                                    add ? residual + at : NULL, relu, training, grad_x + at,                           \
+                                    add ? grad_residual + at : NULL))))                                                \
+    }                                                                                                                  \
+    INLINE void gradient_row_##SUFFIX(ptrdiff_t n, const REAL *grad, const REAL *x, const REAL *shift,                 \
+                                      const REAL *factor, const REAL *offset, const REAL *curve, const REAL *rest,     \
+                                      const REAL *residual, int relu, int training, REAL *grad_x,                      \
+                                      REAL *grad_residual) {                                                           \
         enum { LANES = VECTOR_BYTES / sizeof(REAL) };                                                                  \
         ptrdiff_t i = 0;                                                                                               \
         for (; i + LANES <= n; i += LANES) {                                                                           \
             VECTOR s = *(const VECTOR *)(shift + i), f = *(const VECTOR *)(factor + i);                                \
-            VECTOR g = passed_##SUFFIX(grad + i, x + i, s, f, *(const VECTOR *)(offset + i),                           \
-                                       AT(residual, i), relu);                                                         \
+            VECTOR g = passed_##SUFFIX(grad + i, x + i, s, f, *(const VECTOR *)(offset + i), AT(residual, i), relu);   \
             if (grad_residual) *(VECTOR *)(grad_residual + i) = g;                                                     \
             g *= f;                                                                                                    \
             VECTOR bend = (*(const VECTOR *)(x + i) - s) * *(const VECTOR *)(curve + i);                               \
@@ -218,11 +265,20 @@ static inline wide widened_f64(vector_f64 v, wide sums) {
             *(VECTOR *)(grad_x + i) = g;                                                                               \
         }                                                                                                              \
         for (; i < n; i++) {                                                                                           \
-            REAL g = passed_one_##SUFFIX(grad[i], x[i], shift[i], factor[i], offset[i],                                \
-                                         AT(residual, i), relu);                                                       \
+            REAL g = passed_one_##SUFFIX(grad[i], x[i], shift[i], factor[i], offset[i], AT(residual, i), relu);        \
             if (grad_residual) grad_residual[i] = g;                                                                   \
             grad_x[i] = training ? g * factor[i] + (rest[i] - (x[i] - shift[i]) * curve[i]) : g * factor[i];           \
         }                                                                                                              \
+    }                                                                                                                  \
+    static inline void gradient_columns_##SUFFIX(                                                                      \
+        ptrdiff_t rows, ptrdiff_t stride, ptrdiff_t n, const REAL *grad, const REAL *x, const REAL *shift,             \
+        const REAL *factor, const REAL *offset, const REAL *curve, const REAL *rest, const REAL *residual, int relu,   \
+        int training, REAL *grad_x, REAL *grad_residual) {                                                             \
+        int add = residual != NULL;                                                                                    \
+        FIX(add, FIX(relu, FIX(training, for (ptrdiff_t at = 0; at < rows * stride; at += stride)                      \
+            gradient_row_##SUFFIX(n, grad + at, x + at, shift, factor, offset, curve, rest,                            \
+                                  add ? residual + at : NULL, relu, training, grad_x + at,                             \
+                                  add ? grad_residual + at : NULL))))                                                  \
     }
 DEFINE_GRADIENTS(f32, float, vector_f32, mask_f32, LANE_NUMBERS_F32)
 DEFINE_GRADIENTS(f64, double, vector_f64, mask_f64, LANE_NUMBERS_F64)
@@ -253,11 +309,12 @@ DEFINE_STANDARDIZE(f64, double, lanes_f64, /)
 
 #define standardize_columns(n, x, ...) BY_TYPE(x, standardize_columns)(n, x, __VA_ARGS__)
 #define standardize_row(n, x, ...) BY_TYPE(x, standardize_row)(n, x, __VA_ARGS__)
-#define normalize(n, x, ...) BY_TYPE(x, normalize)(n, x, __VA_ARGS__)
-#define normalize_columns(n, x, ...) BY_TYPE(x, normalize_columns)(n, x, __VA_ARGS__)
-#define gradient_sums(n, grad, ...) BY_TYPE(grad, gradient_sums)(n, grad, __VA_ARGS__)
-#define gradient_sums_columns(n, grad, ...) BY_TYPE(grad, gradient_sums_columns)(n, grad, __VA_ARGS__)
-#define gradient(n, grad, ...) BY_TYPE(grad, gradient)(n, grad, __VA_ARGS__)
-#define gradient_columns(n, grad, ...) BY_TYPE(grad, gradient_columns)(n, grad, __VA_ARGS__)
+#define normalize(images, stride, n, x, ...) BY_TYPE(x, normalize)(images, stride, n, x, __VA_ARGS__)
+#define normalize_columns(rows, stride, n, x, ...) BY_TYPE(x, normalize_columns)(rows, stride, n, x, __VA_ARGS__)
+#define gradient_sums(images, stride, n, x, ...) BY_TYPE(x, gradient_sums)(images, stride, n, x, __VA_ARGS__)
+#define gradient_sums_columns(rows, stride, n, x, ...)                                                                 \
+    BY_TYPE(x, gradient_sums_columns)(rows, stride, n, x, __VA_ARGS__)
+#define gradient(images, stride, n, x, ...) BY_TYPE(x, gradient)(images, stride, n, x, __VA_ARGS__)
+#define gradient_columns(rows, stride, n, x, ...) BY_TYPE(x, gradient_columns)(rows, stride, n, x, __VA_ARGS__)
 
 #endif

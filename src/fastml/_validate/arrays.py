@@ -90,7 +90,7 @@ def dimensions(array: Array, name: str, accepted: tuple[int, ...], meaning: str)
 
 
 def same_dtype(array: Array, name: str, other: Array, other_name: str) -> None:
-    if array.dtype.newbyteorder("=") != other.dtype.newbyteorder("="):
+    if array.dtype != other.dtype and array.dtype.newbyteorder("=") != other.dtype.newbyteorder("="):
         raise TypeError(f"{name} must have the dtype of {other_name}, {other.dtype}; got {array.dtype}")
 
 
@@ -121,7 +121,9 @@ def output(
 
     `out` may not share memory with an input, unless it is exactly one of those named `in_place`.
     """
-    dtype = np.dtype(dtype).newbyteorder("=")
+    dtype = np.dtype(dtype)
+    if not dtype.isnative:
+        dtype = dtype.newbyteorder("=")
     if out is None:
         size_fits(shape, dtype.itemsize, name)
         return np.empty(shape, dtype, order="F" if order == "F" else "C")

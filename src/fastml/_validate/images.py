@@ -127,6 +127,7 @@ def conv2d(
     ), result  # fmt: skip
 
 
+FLOAT64 = np.dtype(np.float64)
 _ABSENT = {dtype().itemsize: np.empty((0, 0, 0), dtype) for dtype in (np.float32, np.float64)}  # no residual
 
 
@@ -135,7 +136,8 @@ def _channels_of(x: Any) -> Array:
     dimensions(array, "x", (2, 4), "(n, channels) or (n, channels, h, w)")
     if 0 in array.shape[1:]:
         raise ValueError(f"x must have at least one channel and value, got shape {array.shape}")
-    size_fits((array.shape[1], 4), 8, "the statistics of x")
+    if array.shape[0] == 0:  # else there are fewer channels than values
+        size_fits((array.shape[1], 4), 8, "the statistics of x")
     return array
 
 
@@ -152,7 +154,7 @@ def _enough_values(array: Array) -> None:
 def _vector(value: Any, name: str, channels: int, default: float | None = None) -> Array:
     """`vector64`, by the short way where there is nothing to broadcast: a layer has four of them."""
     if type(value) is np.ndarray and value.shape == (channels,) and value.dtype.char in "fd":
-        return value.astype(np.float64)
+        return value.astype(FLOAT64)
     return vector64(value, name, channels, default)
 
 

@@ -78,15 +78,16 @@ def batch_norm(
             num_batches_tracked += 1
         share = 1 / num_batches_tracked.item() if momentum is None else float(momentum)  # type: ignore[union-attr]
         n = problem.x.size // problem.x.shape[1]
-        _update(running_mean, problem.mean, share)
-        _update(running_var, problem.variance * (n / (n - 1)), share)
+        with np.errstate(over="ignore"):  # float32 that overflows is infinite, in silence as in the kernels
+            _update(running_mean, problem.mean, share, share)
+            _update(running_var, problem.variance, share, share * n / (n - 1))
     return (result, problem.mean, problem.variance) if return_stats else result
 
 
-def _update(running: NDArray[Any], batch: NDArray[np.float64], share: float) -> None:
-    """In float64, rounded once; one conversion each way is also what takes the least time for a float32 array."""
+def _update(running: NDArray[Any], batch: NDArray[np.float64], share: float, factor: float) -> None:
+    """(1 - share) * running + factor * batch, in float64 and rounded once."""
     array = np.asarray(running)  # of a subclass only the memory
     new = array.astype(np.float64)
-    new += share * (batch - new)
-    with np.errstate(over="ignore"):  # float32 that overflows is infinite, in silence as in the kernels
-        array[...] = new
+    new *= 1 - share
+    new += factor * batch
+    array[...] = new

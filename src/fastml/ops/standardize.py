@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastml import _dispatch, _threads, _validate
-from fastml._validate.arrays import least, readable
+from fastml._validate.arrays import readable
 from fastml._validate.matrices import TILE, Standardize, converted, tiles
 from fastml.ops import moments
 
@@ -62,7 +62,7 @@ def standardize(
         type(axis) is type(ddof) is int and axis == ddof == 0
         and with_mean is with_std is True and return_stats is False
         and out is None and n_threads is None
-        and is_plain(X, mean, std) and least(std) > 0  # type: ignore[arg-type]
+        and is_plain(X, mean, std) and std.item(std.argmin()) > 0  # type: ignore[union-attr]
     ):
         return small(X, mean, std, backend)
     problem, result = _validate.standardize(
@@ -100,8 +100,11 @@ def small(x: Any, mean: Any, scale: Any, backend: str | None = None) -> NDArray[
     """(x - mean) / scale of what `is_plain`."""
     if mean.dtype is FLOAT32:
         mean, scale = mean.astype(FLOAT64), scale.astype(FLOAT64)
-    out = np.empty(x.shape, x.dtype)
-    _dispatch.common_kernel("standardize", backend)(x, 0, mean, scale, out, 1)
+    dtype = x.dtype
+    out = np.empty(x.shape, dtype)
+    _dispatch.common_kernel("standardize", "float" if dtype is FLOAT32 else "double", backend)(
+        x, 0, mean, scale, out, 1
+    )
     return out
 
 
