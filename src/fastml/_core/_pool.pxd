@@ -1,4 +1,5 @@
-# What pool.h offers. The C macros choose by the type of the pointer; `void` here only says "float or double".
+# What pool.h offers, and how its callers divide the work.
+# The C macros choose by the type of the pointer; `void` here only says "float or double".
 from libc.stdint cimport int64_t
 
 
@@ -11,3 +12,18 @@ cdef extern from "pool.h" nogil:
         int rows, int taps, Py_ssize_t width, const void* x, Py_ssize_t n, double divisor, const double* columns,
         void* out
     ) noexcept
+
+
+cdef enum:
+    BAND = 16  # rows of windows in a task: to divide a task's number by rows and planes takes as long as a short row
+
+
+cdef inline void inner_windows(
+    Py_ssize_t w, Py_ssize_t kernel_w, Py_ssize_t pad_left, Py_ssize_t n, Py_ssize_t lanes, Py_ssize_t* first,
+    Py_ssize_t* last
+) noexcept nogil:
+    """The windows of a row, stride 2, that lie inside from left to right; none where they are less than a vector."""
+    first[0] = (pad_left + 1) // 2
+    last[0] = min((w + pad_left - kernel_w) // 2 + 1, n)
+    if last[0] - first[0] < lanes:
+        first[0] = last[0] = 0

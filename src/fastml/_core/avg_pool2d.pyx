@@ -3,7 +3,7 @@ from cython.parallel cimport prange, threadid
 
 import numpy as np
 
-from fastml._core._pool cimport mean_row
+from fastml._core._pool cimport BAND, inner_windows, mean_row
 from fastml._core._simd cimport shifted_sums
 from fastml._core._types cimport floating
 
@@ -134,26 +134,39 @@ def unrolled(
 
     Serves 2 x 2 and 3 x 3 windows with stride 2. Buys the trips of the row of sums to the first-level cache and back.
     """
-    cdef Py_ssize_t task, n_rows = out.shape[1]
-    for task in prange(out.shape[0] * n_rows, nogil=True, num_threads=n_threads, schedule="static"):
+    cdef Py_ssize_t bands = (out.shape[1] + BAND - 1) // BAND, task, first, last
+    inner_windows(x.shape[2], kernel_w, pad_left, out.shape[2], LANES, &first, &last)
+    for task in prange(out.shape[0] * bands, nogil=True, num_threads=n_threads, schedule="static"):
+        _band(x, kernel_h, kernel_w, pad_top, pad_left, rows, columns, first, last, out, task // bands,
+              task % bands * BAND)
+
+
+cdef void _band(
+    const floating[:, :, ::1] x, Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t pad_top, Py_ssize_t pad_left,
+    const double[::1] rows, const double[::1] columns, Py_ssize_t first, Py_ssize_t last, floating[:, :, ::1] out,
+    Py_ssize_t plane, Py_ssize_t start
+) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(start, min(start + BAND, out.shape[1])):
         _unrolled_row(
-            &x[task // n_rows, 0, 0], x.shape[1], x.shape[2], kernel_h, kernel_w, (task % n_rows) * stride_h - pad_top,
-            pad_left, rows[task % n_rows], &columns[0], &out[task // n_rows, task % n_rows, 0], out.shape[2],
+            &x[plane, 0, 0], x.shape[1], x.shape[2], kernel_h, kernel_w, 2 * i - pad_top, pad_left, rows[i],
+            &columns[0], first, last, &out[plane, i, 0], out.shape[2],
         )
 
 
-cdef void _unrolled_row(
+cdef inline void _unrolled_row(
     const floating* x, Py_ssize_t h, Py_ssize_t w, Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t top,
-    Py_ssize_t pad_left, double rows, const double* columns, floating* out, Py_ssize_t n
+    Py_ssize_t pad_left, double rows, const double* columns, Py_ssize_t first, Py_ssize_t last, floating* out,
+    Py_ssize_t n
 ) noexcept nogil:
     cdef Py_ssize_t y = max(top, 0), count = min(top + kernel_h, h) - max(top, 0)
-    cdef Py_ssize_t first = (pad_left + 1) // 2  # of the windows that lie inside from left to right
-    cdef Py_ssize_t last = min((w + pad_left - kernel_w) // 2 + 1, n)
     cdef const floating* inside = x + y * w + 2 * first - pad_left
-    if last - first < LANES or count < 1:
+    if count < 1:
         first = last = 0
-    _windows(x, h, w, kernel_h, kernel_w, top, 2, pad_left, rows, columns, out, 0, first)
-    _windows(x, h, w, kernel_h, kernel_w, top, 2, pad_left, rows, columns, out, last, n)
+    if first > 0:
+        _windows(x, h, w, kernel_h, kernel_w, top, 2, pad_left, rows, columns, out, 0, first)
+    if last < n:
+        _windows(x, h, w, kernel_h, kernel_w, top, 2, pad_left, rows, columns, out, last, n)
     if last == 0:
         return
     if kernel_w == 2 and count == 2:

@@ -9,11 +9,15 @@
 
 #include "simd.h"
 
+/* The values in even and in odd places of two vectors, in the order that one instruction gives; IN_ORDER mends it, once
+   for a vector of results. */
 #if VECTOR_BYTES == 32
-#define EVENS_F32 0, 2, 4, 6, 8, 10, 12, 14
-#define EVENS_F64 0, 2, 4, 6
-#define ODDS_F32 1, 3, 5, 7, 9, 11, 13, 15
-#define ODDS_F64 1, 3, 5, 7
+#define EVENS_F32 0, 2, 8, 10, 4, 6, 12, 14
+#define EVENS_F64 0, 4, 2, 6
+#define ODDS_F32 1, 3, 9, 11, 5, 7, 13, 15
+#define ODDS_F64 1, 5, 3, 7
+#define IN_ORDER_F32 0, 1, 4, 5, 2, 3, 6, 7
+#define IN_ORDER_F64 0, 2, 1, 3
 #define SHIFTED_F32 1, 2, 3, 4, 5, 6, 7, 8
 #define SHIFTED_F64 1, 2, 3, 4
 #else
@@ -21,6 +25,8 @@
 #define EVENS_F64 0, 2
 #define ODDS_F32 1, 3, 5, 7
 #define ODDS_F64 1, 3
+#define IN_ORDER_F32 0, 1, 2, 3
+#define IN_ORDER_F64 0, 1
 #define SHIFTED_F32 1, 2, 3, 4
 #define SHIFTED_F64 1, 2
 #endif
@@ -37,14 +43,26 @@ static inline void fetch_next_page(const void *row, const void *next_row) {
     __builtin_prefetch((const char *)next_row + 4096);
 }
 
+/* b > a ? b : a, which has an instruction of its own on x86: with NaN in either it is a. */
+#if defined(__AVX__)
+#define MAX_F32(b, a) _mm256_max_ps(b, a)
+#define MAX_F64(b, a) _mm256_max_pd(b, a)
+#elif defined(__SSE2__)
+#define MAX_F32(b, a) _mm_max_ps(b, a)
+#define MAX_F64(b, a) _mm_max_pd(b, a)
+#else
+#define MAX_F32(b, a) select_f32(b > a, b, a)
+#define MAX_F64(b, a) select_f64(b > a, b, a)
+#endif
+
 typedef int64_t mask_lanes __attribute__((vector_size(32)));
 
-#define DEFINE_MAXIMA(SUFFIX, REAL, VECTOR, MASK, EVENS, ODDS, SHIFTED)                                                \
+#define DEFINE_MAXIMA(SUFFIX, REAL, VECTOR, MASK, MAX, EVENS, ODDS, IN_ORDER, SHIFTED)                                 \
     static inline VECTOR select_##SUFFIX(MASK mask, VECTOR yes, VECTOR no) {                                           \
         return (VECTOR)((mask & (MASK)yes) | (~mask & (MASK)no)); /* becomes one blend */                              \
     }                                                                                                                  \
-    static inline VECTOR greater_##SUFFIX(VECTOR a, VECTOR b) { /* NaN in either is NaN */                             \
-        return select_##SUFFIX((a >= b) | (a != a), a, b);                                                             \
+    static inline VECTOR greater_##SUFFIX(VECTOR a, VECTOR b) { /* a if equal; NaN in either gives one */              \
+        return (VECTOR)((MASK)MAX(b, a) | (b != b));                                                                   \
     }                                                                                                                  \
     static inline VECTOR evens_##SUFFIX(const REAL *x) {                                                               \
         const VECTOR *v = (const VECTOR *)x;                                                                           \
@@ -54,6 +72,7 @@ typedef int64_t mask_lanes __attribute__((vector_size(32)));
         const VECTOR *v = (const VECTOR *)x;                                                                           \
         return SHUFFLE(MASK, v[0], v[1], ODDS);                                                                        \
     }                                                                                                                  \
+    static inline VECTOR in_order_##SUFFIX(VECTOR v) { return SHUFFLE(MASK, v, v, IN_ORDER); }                         \
     static inline VECTOR column_##SUFFIX(int rows, ptrdiff_t width, const REAL *x) { /* maximum down the rows */       \
         VECTOR best = *(const VECTOR *)x;                                                                              \
         if (rows > 1) best = greater_##SUFFIX(best, *(const VECTOR *)(x + width));                                     \
@@ -63,11 +82,12 @@ typedef int64_t mask_lanes __attribute__((vector_size(32)));
     static inline VECTOR max_windows_##SUFFIX(int rows, int taps, ptrdiff_t width, const REAL *x) {                    \
         enum { LANES = VECTOR_BYTES / sizeof(REAL) };                                                                  \
         VECTOR low = column_##SUFFIX(rows, width, x), high = column_##SUFFIX(rows, width, x + LANES);                  \
-        VECTOR first = SHUFFLE(MASK, low, high, EVENS);                                                                \
-        if (taps == 2) return greater_##SUFFIX(first, SHUFFLE(MASK, low, high, ODDS));                                 \
-        low = column_##SUFFIX(rows, width, x + 1), high = column_##SUFFIX(rows, width, x + 1 + LANES);                 \
-        VECTOR second = SHUFFLE(MASK, low, high, EVENS), third = SHUFFLE(MASK, low, high, ODDS);                       \
-        return greater_##SUFFIX(first, greater_##SUFFIX(second, third));                                               \
+        VECTOR best = SHUFFLE(MASK, low, high, EVENS);                                                                 \
+        if (taps == 3) {                                                                                               \
+            low = column_##SUFFIX(rows, width, x + 1), high = column_##SUFFIX(rows, width, x + 1 + LANES);             \
+            best = greater_##SUFFIX(best, SHUFFLE(MASK, low, high, EVENS));                                            \
+        }                                                                                                              \
+        return in_order_##SUFFIX(greater_##SUFFIX(best, SHUFFLE(MASK, low, high, ODDS)));                              \
     }                                                                                                                  \
     static inline void keep_##SUFFIX(VECTOR value, REAL tap, VECTOR *best, VECTOR *where) { /* the first of equals */  \
         MASK take = (value > *best) | ((value != value) & (*best == *best));                                           \
@@ -88,15 +108,16 @@ typedef int64_t mask_lanes __attribute__((vector_size(32)));
         ptrdiff_t j = 0;                                                                                               \
         if (taps == 3 && n >= 2 * LANES) { /* third values are the first ones of the next windows: no second load */   \
             VECTOR low = column_##SUFFIX(rows, width, x), high = column_##SUFFIX(rows, width, x + LANES);              \
-            VECTOR first = SHUFFLE(MASK, low, high, EVENS), second = SHUFFLE(MASK, low, high, ODDS);                   \
+            VECTOR first = in_order_##SUFFIX(SHUFFLE(MASK, low, high, EVENS));                                         \
             for (; j + 2 * LANES <= n; j += LANES) {                                                                   \
                 const REAL *next = x + 2 * (j + LANES);                                                                \
                 fetch_next_page(next, next + width);                                                                   \
+                VECTOR second = in_order_##SUFFIX(SHUFFLE(MASK, low, high, ODDS));                                     \
                 low = column_##SUFFIX(rows, width, next), high = column_##SUFFIX(rows, width, next + LANES);           \
-                VECTOR after = SHUFFLE(MASK, low, high, EVENS);                                                        \
+                VECTOR after = in_order_##SUFFIX(SHUFFLE(MASK, low, high, EVENS));                                     \
                 VECTOR third = SHUFFLE(MASK, first, after, SHIFTED);                                                   \
                 *(VECTOR *)(out + j) = greater_##SUFFIX(greater_##SUFFIX(first, second), third);                       \
-                first = after, second = SHUFFLE(MASK, low, high, ODDS);                                                \
+                first = after;                                                                                         \
             }                                                                                                          \
         }                                                                                                              \
         for (; j + LANES <= n; j += LANES) {                                                                           \
@@ -113,7 +134,8 @@ typedef int64_t mask_lanes __attribute__((vector_size(32)));
         keep_row_##SUFFIX(taps, 0, x, &best, &where);                                                                  \
         if (rows > 1) keep_row_##SUFFIX(taps, (REAL)width, x + width, &best, &where);                                  \
         if (rows > 2) keep_row_##SUFFIX(taps, (REAL)(2 * width), x + 2 * width, &best, &where);                        \
-        *(VECTOR *)out = best;                                                                                         \
+        *(VECTOR *)out = in_order_##SUFFIX(best);                                                                      \
+        where = in_order_##SUFFIX(where);                                                                              \
         for (int lane = 0; lane < LANES; lane++) indices[lane] = base + 2 * lane + (int32_t)where[lane];               \
     }                                                                                                                  \
     static inline void argmax_row_##SUFFIX(int rows, int taps, ptrdiff_t width, const REAL *x, ptrdiff_t n,            \
@@ -125,8 +147,8 @@ typedef int64_t mask_lanes __attribute__((vector_size(32)));
             argmax_windows_##SUFFIX(rows, taps, width, x + 2 * at, base + 2 * at, out + at, indices + at);             \
         }                                                                                                              \
     }
-DEFINE_MAXIMA(f32, float, vector_f32, mask_f32, EVENS_F32, ODDS_F32, SHIFTED_F32)
-DEFINE_MAXIMA(f64, double, vector_f64, mask_f64, EVENS_F64, ODDS_F64, SHIFTED_F64)
+DEFINE_MAXIMA(f32, float, vector_f32, mask_f32, MAX_F32, EVENS_F32, ODDS_F32, IN_ORDER_F32, SHIFTED_F32)
+DEFINE_MAXIMA(f64, double, vector_f64, mask_f64, MAX_F64, EVENS_F64, ODDS_F64, IN_ORDER_F64, SHIFTED_F64)
 
 /* Sums of windows in float64, over `rows_divisor * columns[j]`: lanes of 4 doubles, whatever x is. */
 #define DEFINE_MEANS(SUFFIX, REAL, LANES_OF_REAL)                                                                      \
