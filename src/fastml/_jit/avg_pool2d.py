@@ -3,7 +3,7 @@
 import numpy as np
 from numba import prange
 
-from fastml._jit._flags import inline, kernel
+from fastml._jit._flags import ONE, TWO, U, inline, kernel
 
 
 @kernel
@@ -64,59 +64,80 @@ def rows_first(x, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, row
 
 
 @inline
-def _twos(a, b, divisor, columns, out):
-    """Means of 2 x 2 windows. Counted from 0: an index that may be negative would keep LLVM from making vectors."""
-    for j in range(out.size):
-        total = (np.float64(a[2 * j]) + b[2 * j]) + (np.float64(a[2 * j + 1]) + b[2 * j + 1])
-        out[j] = total / (divisor * columns[j])
+def _twos(x, a, b, divisor, columns, first, out, at, n):
+    """Means of 2 x 2 windows: n results, from `at`, of the rows of x that start at a and b."""
+    for j in range(n):
+        left = np.float64(x[a + TWO * j]) + x[b + TWO * j]
+        right = np.float64(x[a + TWO * j + ONE]) + x[b + TWO * j + ONE]
+        out[at + j] = (left + right) / (divisor * columns[first + j])
 
 
 @inline
-def _threes(a, b, c, divisor, columns, evens, odds, out):
-    """Means of 3 x 3 windows: down, even and odd columns apart, then across. LLVM shuffles pairs, not threes."""
-    n = out.size
-    for j in range(n):
-        evens[j] = np.float64(a[2 * j]) + b[2 * j] + c[2 * j]
-        odds[j] = np.float64(a[2 * j + 1]) + b[2 * j + 1] + c[2 * j + 1]
-    evens[n] = np.float64(a[2 * n]) + b[2 * n] + c[2 * n]
-    for j in range(n):
-        out[j] = (evens[j] + odds[j] + evens[j + 1]) / (divisor * columns[j])
+def _down_two(x, a, w, row):
+    for j in range(U(row.size)):
+        row[j] = np.float64(x[a + j]) + x[a + w + j]
 
 
 @inline
-def _edge(x, kernel, top, pad_left, first, last, divisor, columns, out):
+def _down_three(x, a, w, row):
+    for j in range(U(row.size)):
+        row[j] = np.float64(x[a + j]) + x[a + w + j] + x[a + TWO * w + j]
+
+
+@inline
+def _across_three(row, divisor, columns, first, evens, sums, out, at, n):
+    """Means of 3 values with stride 2 in a row of sums, in two steps: LLVM makes shuffles of pairs, not of threes."""
+    for j in range(n):
+        evens[j] = row[TWO * j]
+        sums[j] = row[TWO * j] + row[TWO * j + ONE]
+    evens[n] = row[TWO * n]
+    for j in range(n):
+        out[at + j] = (sums[j] + evens[j + ONE]) / (divisor * columns[first + j])
+
+
+@inline
+def _edges(x, p, upper, lower, kernel, pad_top, pad_left, first, last, rows, columns, out):
     """Windows that reach over an end of the image, one by one."""
-    for j in range(first, last):
-        total = 0.0
-        for y in range(max(top, 0), min(top + kernel, x.shape[0])):
-            for z in range(max(2 * j - pad_left, 0), min(2 * j - pad_left + kernel, x.shape[1])):
-                total += x[y, z]
-        out[j] = total / (divisor * columns[j])
+    for i in range(upper, lower):
+        for j in range(first, last):
+            total, top, left = 0.0, max(2 * i - pad_top, 0), max(2 * j - pad_left, 0)
+            for y in range(top, min(2 * i - pad_top + kernel, x.shape[1])):
+                for z in range(left, min(2 * j - pad_left + kernel, x.shape[2])):
+                    total += x[p, y, z]
+            out[p, i, j] = total / (rows[i] * columns[j])
 
 
 @inline
-def _plane(x, kernel, pad_top, pad_left, first, last, rows, columns, out):
-    left = 2 * first - pad_left
-    evens, odds = np.empty(last - first + 1), np.empty(last - first)
-    for i in range(out.shape[0]):
-        top = 2 * i - pad_top
-        start, end = first, last
-        if top < 0 or top + kernel > x.shape[0]:
-            start = end = out.shape[1]
-        elif kernel == 2:
-            _twos(x[top, left:], x[top + 1, left:], rows[i], columns[first:last], out[i, first:last])
-        else:
-            _threes(x[top, left:], x[top + 1, left:], x[top + 2, left:], rows[i], columns[first:last], evens, odds,
-                    out[i, first:last])  # fmt: skip
-        if end - start < out.shape[1]:
-            _edge(x, kernel, top, pad_left, 0, start, rows[i], columns, out[i])
-            _edge(x, kernel, top, pad_left, end, out.shape[1], rows[i], columns, out[i])
+def _planes(x, start, end, kernel, pad_top, pad_left, first, last, rows, columns, out):
+    _, h, w = x.shape
+    _, out_h, out_w = out.shape
+    n, values, results = U(last - first), x.reshape(-1), out.reshape(-1)
+    row, evens, sums = np.empty(TWO * n + ONE), np.empty(n + ONE), np.empty(n)
+    for p in range(start, end):
+        for i in range(out_h):
+            top = 2 * i - pad_top
+            a, at = U((p * h + max(top, 0)) * w + 2 * first - pad_left), U((p * out_h + i) * out_w + first)
+            count = min(top + kernel, h) - max(top, 0)
+            if n == 0 or count < 2:
+                _edges(x, p, i, i + 1, kernel, pad_top, pad_left, first, last, rows, columns, out)
+            elif kernel == 2:
+                _twos(values, a, a + U(w), rows[i], columns, U(first), results, at, n)
+            else:
+                if count == 3:
+                    _down_three(values, a, U(w), row)
+                else:
+                    _down_two(values, a, U(w), row)
+                _across_three(row, rows[i], columns, U(first), evens, sums, results, at, n)
+        _edges(x, p, 0, out_h, kernel, pad_top, pad_left, 0, first, rows, columns, out)
+        _edges(x, p, 0, out_h, kernel, pad_top, pad_left, last, out_w, rows, columns, out)
 
 
 @kernel
 def unrolled(x, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, rows, columns, out, n_threads):
     """Kernel and stride are constants: LLVM makes shuffles of the strides. For 2 x 2 and 3 x 3 windows, stride 2."""
+    planes, _, w = x.shape
     first = (pad_left + 1) // 2  # of the windows that lie inside from left to right
-    last = max(min((x.shape[2] + pad_left - kernel_w) // 2 + 1, out.shape[2]), first)
-    for p in prange(x.shape[0]):
-        _plane(x[p], kernel_h, pad_top, pad_left, first, last, rows, columns, out[p])
+    last = max(min((w + pad_left - kernel_w) // 2 + 1, out.shape[2]), first)
+    for task in prange(n_threads):
+        start, end = planes * task // n_threads, planes * (task + 1) // n_threads
+        _planes(x, start, end, kernel_h, pad_top, pad_left, first, last, rows, columns, out)

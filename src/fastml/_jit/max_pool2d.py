@@ -3,7 +3,7 @@
 import numpy as np
 from numba import prange
 
-from fastml._jit._flags import inline, kernel
+from fastml._jit._flags import ONE, TWO, U, inline, kernel
 
 EXACT = 1 << 24  # integers up to here are exact as float32
 
@@ -48,8 +48,9 @@ def loops(
 
 @inline
 def _greater(a, b):
-    """NaN in either is NaN. No `or`: it would be a branch, and the loop around it no vectors."""
-    return a if (a >= b) | (a != a) else b
+    """NaN in either is NaN. The first line is one instruction, which returns a where either is NaN."""
+    more = b if b > a else a
+    return more if b == b else b
 
 
 @inline
@@ -150,123 +151,144 @@ def rows(
 
 
 @inline
-def _twos(a, b, out):
-    """Windows of 2 x 2 in two rows. Counted from 0: where an index may be negative, LLVM makes no vectors."""
-    for j in range(out.size):
-        out[j] = _greater(_greater(a[2 * j], b[2 * j]), _greater(a[2 * j + 1], b[2 * j + 1]))
+def _twos(x, a, b, out, at, n):
+    """Windows of 2 x 2: n results, from `at`, of the rows of x that start at a and b."""
+    for j in range(n):
+        out[at + j] = _greater(
+            _greater(x[a + TWO * j], x[b + TWO * j]), _greater(x[a + TWO * j + ONE], x[b + TWO * j + ONE])
+        )
 
 
 @inline
-def _threes(a, b, c, evens, odds, out):
-    """Windows of 3 x 3 in three rows: down, even and odd columns apart, then across. LLVM shuffles pairs only."""
-    n = out.size
+def _threes(x, a, b, c, row, evens, out, at, n):
+    """Windows of 3 x 3 in three rows: down, then across, in two steps as LLVM makes shuffles of pairs, not of threes."""
+    for j in range(TWO * n + ONE):
+        row[j] = _greater(_greater(x[a + j], x[b + j]), x[c + j])
     for j in range(n):
-        evens[j] = _greater(_greater(a[2 * j], b[2 * j]), c[2 * j])
-        odds[j] = _greater(_greater(a[2 * j + 1], b[2 * j + 1]), c[2 * j + 1])
-    evens[n] = _greater(_greater(a[2 * n], b[2 * n]), c[2 * n])
+        evens[j] = row[TWO * j]
+        out[at + j] = _greater(row[TWO * j], row[TWO * j + ONE])
+    evens[n] = row[TWO * n]
     for j in range(n):
-        out[j] = _greater(_greater(evens[j], odds[j]), evens[j + 1])
+        out[at + j] = _greater(out[at + j], evens[j + ONE])
 
 
 @inline
 def _better(best, where, value, place):
     """The first of equals, and the first NaN."""
-    take = (value > best) | ((value != value) & (best == best))
+    take = (not (value <= best)) & (best == best)
     return (value if take else best), (place if take else where)
 
 
 @inline
-def _twos_with_places(a, b, below, base, out, indices):
-    for j in range(out.size):
-        best, where = _better(a[2 * j], np.int32(0), a[2 * j + 1], np.int32(1))
-        best, where = _better(best, where, b[2 * j], below)
-        best, where = _better(best, where, b[2 * j + 1], below + np.int32(1))
-        out[j] = best
-        indices[j] = base + 2 * j + where
+def _twos_with_places(x, a, b, below, best, places, at, n):
+    for j in range(n):
+        value, where = _better(x[a + TWO * j], np.int32(0), x[a + TWO * j + ONE], np.int32(1))
+        value, where = _better(value, where, x[b + TWO * j], below)
+        best[at + j], places[j] = _better(value, where, x[b + TWO * j + ONE], below + np.int32(1))
 
 
 @inline
-def _across_three(row, evens, odds, best, places):
-    n = best.size
+def _across_three(x, a, evens, odds, best, places, at, n):
     for j in range(n):
-        evens[j], odds[j] = row[2 * j], row[2 * j + 1]
-    evens[n] = row[2 * n]
+        evens[j], odds[j] = x[a + TWO * j], x[a + TWO * j + ONE]
+    evens[n] = x[a + TWO * n]
     for j in range(n):
         value, where = _better(evens[j], np.int32(0), odds[j], np.int32(1))
-        best[j], places[j] = _better(value, where, evens[j + 1], np.int32(2))
+        best[at + j], places[at + j] = _better(value, where, evens[j + ONE], np.int32(2))
 
 
 @inline
-def _threes_with_places(rows, places, second, third, base, out, indices):
-    """Across each row first, so that of equals the first in the order of memory is found; then down."""
-    for j in range(out.size):
-        best, where = _better(rows[0, j], places[0, j], rows[1, j], places[1, j] + second)
-        best, where = _better(best, where, rows[2, j], places[2, j] + third)
-        out[j] = best
-        indices[j] = base + 2 * j + where
+def _down_three(rows, columns, a, b, c, second, third, best, places, at, n):
+    """From the best of each row at a, b and c: so that of equals the first in the order of memory is found."""
+    for j in range(n):
+        value, where = _better(rows[a + j], columns[a + j], rows[b + j], columns[b + j] + second)
+        best[at + j], places[j] = _better(value, where, rows[c + j], columns[c + j] + third)
 
 
 @inline
-def _edge(x, kernel, top, pad_left, first, last, out, indices):
-    """Windows that reach over an end of the rows, one by one."""
-    h, w = x.shape
-    for j in range(first, last):
-        best, where = x.dtype.type(-np.inf), -1
-        for y in range(max(top, 0), min(top + kernel, h)):
-            for z in range(max(2 * j - pad_left, 0), min(2 * j - pad_left + kernel, w)):
-                value = x[y, z]
-                if where < 0 or value > best or (value != value and best == best):
-                    best, where = value, y * w + z
-        out[j] = best
-        if indices.size:
-            indices[j] = where
+def _widen(places, base, indices, at, n):
+    for j in range(n):
+        indices[at + j] = base + np.int64(TWO * j) + places[j]
 
 
 @inline
-def _plane(x, kernel, pad_top, pad_left, first, last, out, indices):
-    """One plane. A window with fewer rows, at the upper or lower end, has one of them twice: no maximum changes."""
-    h = x.shape[0]
-    left, n = 2 * first - pad_left, last - first
-    evens, odds = np.empty(n + 1, x.dtype), np.empty(n, x.dtype)
-    for i in range(out.shape[0]):
-        top = max(2 * i - pad_top, 0)
-        bottom = min(2 * i - pad_top + kernel, h) - 1
-        middle = min(top + 1, bottom)
-        if bottom < top:  # ceil_mode: windows below the image
-            out[i, first:last] = -np.inf
-        elif kernel == 2:
-            _twos(x[top, left:], x[bottom, left:], out[i, first:last])
-        else:
-            _threes(x[top, left:], x[middle, left:], x[bottom, left:], evens, odds, out[i, first:last])
-        if n < out.shape[1]:
-            _edge(x, kernel, 2 * i - pad_top, pad_left, 0, first, out[i], indices)
-            _edge(x, kernel, 2 * i - pad_top, pad_left, last, out.shape[1], out[i], indices)
+def _edges(x, p, kernel, pad_top, pad_left, first, last, out):
+    """Columns of windows from first to last, which reach over an end of the rows, one by one."""
+    _, h, w = x.shape
+    for i in range(out.shape[1]):
+        for j in range(first, last):
+            best = x.dtype.type(-np.inf)
+            for y in range(max(2 * i - pad_top, 0), min(2 * i - pad_top + kernel, h)):
+                for z in range(max(2 * j - pad_left, 0), min(2 * j - pad_left + kernel, w)):
+                    best = _greater(best, x[p, y, z])
+            out[p, i, j] = best
 
 
 @inline
-def _plane_with_places(x, kernel, pad_top, pad_left, first, last, out, indices):
-    h, w = x.shape
-    left, n = 2 * first - pad_left, last - first
-    rows, places = np.empty((3, n), x.dtype), np.empty((3, n), np.int32)
-    evens, odds = np.empty(n + 1, x.dtype), np.empty(n, x.dtype)
-    for i in range(out.shape[0]):
-        top = max(2 * i - pad_top, 0)
-        bottom = min(2 * i - pad_top + kernel, h) - 1
-        middle = min(top + 1, bottom)
-        base, second, third = top * w + left, np.int32((middle - top) * w), np.int32((bottom - top) * w)
-        if bottom < top:
-            out[i, first:last] = -np.inf
-            indices[i, first:last] = -1
-        elif kernel == 2:
-            _twos_with_places(x[top, left:], x[bottom, left:], third, base, out[i, first:last], indices[i, first:last])
-        else:
-            _across_three(x[top, left:], evens, odds, rows[0], places[0])
-            _across_three(x[middle, left:], evens, odds, rows[1], places[1])
-            _across_three(x[bottom, left:], evens, odds, rows[2], places[2])
-            _threes_with_places(rows, places, second, third, base, out[i, first:last], indices[i, first:last])
-        if n < out.shape[1]:
-            _edge(x, kernel, 2 * i - pad_top, pad_left, 0, first, out[i], indices[i])
-            _edge(x, kernel, 2 * i - pad_top, pad_left, last, out.shape[1], out[i], indices[i])
+def _edges_with_places(x, p, kernel, pad_top, pad_left, first, last, out, indices):
+    _, h, w = x.shape
+    for i in range(out.shape[1]):
+        for j in range(first, last):
+            best, where = x.dtype.type(-np.inf), -1
+            for y in range(max(2 * i - pad_top, 0), min(2 * i - pad_top + kernel, h)):
+                for z in range(max(2 * j - pad_left, 0), min(2 * j - pad_left + kernel, w)):
+                    value = x[p, y, z]
+                    if where < 0 or value > best or (value != value and best == best):
+                        best, where = value, y * w + z
+            out[p, i, j], indices[p, i, j] = best, where
+
+
+@inline
+def _planes(x, start, end, kernel, pad_top, pad_left, first, last, within, out):
+    """Planes from start to end. A window with fewer rows, above or below, has one of them twice: no maximum changes."""
+    _, h, w = x.shape
+    _, out_h, out_w = out.shape
+    n, values, results = U(last - first), x.reshape(-1), out.reshape(-1)
+    row, evens = np.empty(TWO * n + ONE, x.dtype), np.empty(n + ONE, x.dtype)
+    for p in range(start, end):
+        corner = p * h * w + 2 * first - pad_left
+        for i in range(within):
+            top = max(2 * i - pad_top, 0)
+            bottom = min(2 * i - pad_top + kernel, h) - 1
+            a, b, at = U(corner + top * w), U(corner + bottom * w), U((p * out_h + i) * out_w + first)
+            if kernel == 2:
+                _twos(values, a, b, results, at, n)
+            else:
+                _threes(values, a, U(corner + min(top + 1, bottom) * w), b, row, evens, results, at, n)
+        out[p, within:, first:last] = -np.inf
+        _edges(x, p, kernel, pad_top, pad_left, 0, first, out)
+        _edges(x, p, kernel, pad_top, pad_left, last, out_w, out)
+
+
+@inline
+def _planes_with_places(x, start, end, kernel, pad_top, pad_left, first, last, within, out, indices):
+    _, h, w = x.shape
+    _, out_h, out_w = out.shape
+    n, values, results, widened = U(last - first), x.reshape(-1), out.reshape(-1), indices.reshape(-1)
+    rows, columns = np.empty(U(3) * n, x.dtype), np.empty(U(3) * n, np.int32)  # row y of the image: place y % 3
+    evens, odds, places = np.empty(n + ONE, x.dtype), np.empty(n, x.dtype), np.empty(n, np.int32)
+    for p in range(start, end):
+        corner, left, done = p * h * w + 2 * first - pad_left, 2 * first - pad_left, 0
+        for i in range(within):
+            top = max(2 * i - pad_top, 0)
+            bottom = min(2 * i - pad_top + kernel, h) - 1
+            middle = min(top + 1, bottom)
+            second, third = np.int32((middle - top) * w), np.int32((bottom - top) * w)
+            at = U((p * out_h + i) * out_w + first)
+            if kernel == 2:
+                _twos_with_places(values, U(corner + top * w), U(corner + bottom * w), third, results, places, at, n)
+            else:
+                for y in range(max(top, done), bottom + 1):
+                    _across_three(values, U(corner + y * w), evens, odds, rows, columns, U(y % 3) * n, n)
+                done = bottom + 1
+                _down_three(
+                    rows, columns, U(top % 3) * n, U(middle % 3) * n, U(bottom % 3) * n, second, third, results,
+                    places, at, n,
+                )  # fmt: skip
+            _widen(places, top * w + left, widened, at, n)
+        out[p, within:, first:last], indices[p, within:, first:last] = -np.inf, -1
+        _edges_with_places(x, p, kernel, pad_top, pad_left, 0, first, out, indices)
+        _edges_with_places(x, p, kernel, pad_top, pad_left, last, out_w, out, indices)
 
 
 @kernel
@@ -275,12 +297,16 @@ def unrolled(
 ):
     """Kernel and stride are constants: LLVM makes shuffles of the strides. For 2 x 2 and 3 x 3 windows with stride 2.
 
-    What Numba cannot do: rows of less than a vector, which Cython's rung covers by one that overlaps the one before.
+    A thread takes its planes in one go: to make a scratch row or a slice takes as long as a short row. Numba cannot let
+    the last vector of a row overlap the one before, as Cython's rung does: what is left over is done value by value.
     """
+    planes, h, w = x.shape
     first = (pad_left + 1) // 2  # of the windows that lie inside from left to right
-    last = max(min((x.shape[2] + pad_left - kernel_w) // 2 + 1, out.shape[2]), first)
-    for p in prange(x.shape[0]):
+    last = max(min((w + pad_left - kernel_w) // 2 + 1, out.shape[2]), first)
+    within = min((h - 1 + pad_top) // 2 + 1, out.shape[1]) if last > first else 0  # with ceil_mode, some lie below
+    for task in prange(n_threads):
+        start, end = planes * task // n_threads, planes * (task + 1) // n_threads
         if indices.size:
-            _plane_with_places(x[p], kernel_h, pad_top, pad_left, first, last, out[p], indices[p])
+            _planes_with_places(x, start, end, kernel_h, pad_top, pad_left, first, last, within, out, indices)
         else:
-            _plane(x[p], kernel_h, pad_top, pad_left, first, last, out[p], np.empty(0, np.int64))
+            _planes(x, start, end, kernel_h, pad_top, pad_left, first, last, within, out)
