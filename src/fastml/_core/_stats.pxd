@@ -118,7 +118,7 @@ cdef inline void merge_row(
         length = min(ROW_BLOCK, n - start)
         sums[0] = NAN
         if weight is NULL:
-            shifted_sums(length, x + start, x[start], sums)
+            shifted_sums(1, 0, length, x + start, x[start], sums)
         if sums[0] == sums[0]:
             merge_sums(a, length, x[start] - origin, sums[0], sums[1])
         else:

@@ -202,5 +202,5 @@ def whole(
 
 cdef double _sum(const floating* x, Py_ssize_t n) noexcept nogil:
     cdef double sums[2]
-    shifted_sums(n, x, 0, sums)  # the squares, which nobody reads, are left out by the compiler
+    shifted_sums(1, 0, n, x, 0, sums)  # the squares, which nobody reads, are left out by the compiler
     return sums[0]

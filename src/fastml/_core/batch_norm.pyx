@@ -94,24 +94,19 @@ cdef void _channel(
 
 cdef inline void _measure(const floating[:, :, ::1] x, Py_ssize_t c, double origin, Stats* stats) noexcept nogil:
     """Statistics of a channel: blocks of up to ROW_BLOCK values, of several images where these are small."""
-    cdef double count = 0, shift = 0, total = 0, squares = 0
+    cdef Py_ssize_t images = x.shape[0], pixels = x.shape[2], n = 0, start, length, together
+    cdef double shift
     cdef double sums[2]
-    cdef Py_ssize_t n, start, length
-    for n in range(x.shape[0]):
+    while n < images:
+        together = min(max(ROW_BLOCK // pixels, 1), images - n)
         start = 0
-        while start < x.shape[2]:
-            length = min(ROW_BLOCK, x.shape[2] - start)
-            if count + length > ROW_BLOCK:
-                merge_sums(stats, count, shift - origin, total, squares)
-                count = 0
-            if count == 0:
-                shift, total, squares = origin_of(&x[n, c, start], length, 1), 0, 0
-            shifted_sums(length, &x[n, c, start], shift, sums)
-            total += sums[0]
-            squares += sums[1]
-            count += length
+        while start < pixels:
+            length = min(ROW_BLOCK, pixels - start)
+            shift = origin_of(&x[n, c, start], length, 1)
+            shifted_sums(together, x.shape[1] * pixels, length, &x[n, c, start], shift, sums)
+            merge_sums(stats, together * length, shift - origin, sums[0], sums[1])
             start += length
-    merge_sums(stats, count, shift - origin, total, squares)
+        n += together
 
 
 cdef void _panel(

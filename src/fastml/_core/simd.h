@@ -57,39 +57,42 @@ typedef int64_t mask_f64 __attribute__((vector_size(VECTOR_BYTES)));
 DEFINE_MULTIPLY_TILE(f32, float, vector_f32)
 DEFINE_MULTIPLY_TILE(f64, double, vector_f64)
 
-/* sum(x - shift) and sum((x - shift)^2) of n contiguous values, in float64. A compiler may not reorder a sum, so one
-   accumulator would wait for each addition; here are 4 vectors of 4 lanes, always added in the same order. */
+/* sum(x - shift) and sum((x - shift)^2) of `rows` rows of n contiguous values, in float64. A compiler may not reorder a
+   sum, so one accumulator would wait for each addition; here are 4 vectors of 4 lanes, always added in the same order. */
 typedef double lanes_f64 __attribute__((vector_size(32), aligned(8), may_alias));
 typedef float lanes_f32 __attribute__((vector_size(16), aligned(4), may_alias));
 /* 4 values as doubles. Written out, it is one instruction; GCC 12 makes 4 of __builtin_convertvector. */
 #define FOUR_DOUBLES(x) ((lanes_f64){(x)[0], (x)[1], (x)[2], (x)[3]})
 
 #define DEFINE_SHIFTED_SUMS(SUFFIX, REAL)                                                                              \
-    static inline void shifted_sums_##SUFFIX(ptrdiff_t n, const REAL *x, double shift, double *out) {                  \
+    static inline void shifted_sums_##SUFFIX(ptrdiff_t rows, ptrdiff_t stride, ptrdiff_t n, const REAL *x,             \
+                                             double shift, double *out) {                                              \
         lanes_f64 sum[4] = {{0}}, square[4] = {{0}};                                                                   \
-        ptrdiff_t i = 0;                                                                                               \
-        for (; i + 16 <= n; i += 16) {                                                                                 \
-            _Pragma("GCC unroll 4") for (int v = 0; v < 4; v++) {                                                      \
-                lanes_f64 d = FOUR_DOUBLES(x + i + 4 * v) - shift;                                                     \
-                sum[v] += d;                                                                                           \
-                square[v] += d * d;                                                                                    \
+        double total = 0, squares = 0;                                                                                 \
+        for (; rows > 0; rows--, x += stride) {                                                                        \
+            ptrdiff_t i = 0;                                                                                           \
+            for (; i + 16 <= n; i += 16) {                                                                             \
+                _Pragma("GCC unroll 4") for (int v = 0; v < 4; v++) {                                                  \
+                    lanes_f64 d = FOUR_DOUBLES(x + i + 4 * v) - shift;                                                 \
+                    sum[v] += d;                                                                                       \
+                    square[v] += d * d;                                                                                \
+                }                                                                                                      \
             }                                                                                                          \
-        }                                                                                                              \
-        for (; i + 4 <= n; i += 4) {                                                                                   \
-            lanes_f64 d = FOUR_DOUBLES(x + i) - shift;                                                                 \
-            sum[0] += d;                                                                                               \
-            square[0] += d * d;                                                                                        \
+            for (; i + 4 <= n; i += 4) {                                                                               \
+                lanes_f64 d = FOUR_DOUBLES(x + i) - shift;                                                             \
+                sum[0] += d;                                                                                           \
+                square[0] += d * d;                                                                                    \
+            }                                                                                                          \
+            for (; i < n; i++) {                                                                                       \
+                double d = (double)x[i] - shift;                                                                       \
+                total += d;                                                                                            \
+                squares += d * d;                                                                                      \
+            }                                                                                                          \
         }                                                                                                              \
         lanes_f64 s = (sum[0] + sum[1]) + (sum[2] + sum[3]);                                                           \
         lanes_f64 q = (square[0] + square[1]) + (square[2] + square[3]);                                               \
-        double total = (s[0] + s[1]) + (s[2] + s[3]), squares = (q[0] + q[1]) + (q[2] + q[3]);                         \
-        for (; i < n; i++) {                                                                                           \
-            double d = (double)x[i] - shift;                                                                           \
-            total += d;                                                                                                \
-            squares += d * d;                                                                                          \
-        }                                                                                                              \
-        out[0] = total;                                                                                                \
-        out[1] = squares;                                                                                              \
+        out[0] = total + ((s[0] + s[1]) + (s[2] + s[3]));                                                              \
+        out[1] = squares + ((q[0] + q[1]) + (q[2] + q[3]));                                                            \
     }
 DEFINE_SHIFTED_SUMS(f32, float)
 DEFINE_SHIFTED_SUMS(f64, double)
@@ -126,6 +129,6 @@ static inline void stream(ptrdiff_t n_bytes, const void *from, void *to) {
 #define BY_TYPE(pointer, name)                                                                                         \
     _Generic((pointer), float *: name##_f32, const float *: name##_f32, double *: name##_f64, const double *: name##_f64)
 #define multiply_tile(depth, a, ...) BY_TYPE(a, multiply_tile)(depth, a, __VA_ARGS__)
-#define shifted_sums(n, x, ...) BY_TYPE(x, shifted_sums)(n, x, __VA_ARGS__)
+#define shifted_sums(rows, stride, n, x, ...) BY_TYPE(x, shifted_sums)(rows, stride, n, x, __VA_ARGS__)
 
 #endif
