@@ -1,5 +1,6 @@
 """batch_norm against the formula in extended precision, and PyTorch's rules for the running statistics."""
 
+import warnings
 from fractions import Fraction
 
 import numpy as np
@@ -296,3 +297,18 @@ def test_the_count_must_not_share_memory(other):
     batches[:] = 1
     with pytest.raises(ValueError, match=f"^num_batches_tracked may not share memory with {other}"):
         fastml.batch_norm(**arrays, training=True, num_batches_tracked=batches)
+
+
+def test_infinite_running_statistics_follow_the_formula_in_silence():
+    mean, var = np.array([np.inf, 1.0], np.float32), np.array([np.inf, 1.0], np.float32)
+    x = np.array([[1.0, 2.0], [3.0, 4.0]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fastml.batch_norm(x, mean, var, training=True, momentum=1)
+    np.testing.assert_array_equal(mean, [np.nan, 3])
+    np.testing.assert_array_equal(var, [np.nan, 2])
+
+
+def test_statistics_that_no_machine_can_hold_are_refused():
+    with pytest.raises(ValueError, match="statistics of x"):
+        fastml.batch_norm(np.broadcast_to(np.float32(1), (2, 2**50)), training=True)

@@ -18,8 +18,8 @@ cdef extern from "normalize.h" nogil:
         double factor, double offset, const void* residual, bint relu, double* sum, double* product
     ) noexcept
     void gradient_sums_columns(
-        Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t n, const void* grad, const void* x, const void* shift, const void* factor, const void* offset,
-        const void* residual, bint relu, double* sum, double* product
+        Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t n, const void* grad, const void* x, const void* shift,
+        const void* factor, const void* offset, const void* residual, bint relu, double* sum, double* product
     ) noexcept
     void gradient(
         Py_ssize_t images, Py_ssize_t stride, Py_ssize_t n, const void* grad, const void* x, double shift,

@@ -3,7 +3,7 @@ from cython.parallel cimport prange, threadid
 
 import numpy as np
 
-from fastml._core._pool cimport BAND, inner_windows, mean_row
+from fastml._core._pool cimport inner_windows, mean_row, rows_of_band
 from fastml._core._simd cimport shifted_sums
 from fastml._core._types cimport floating
 
@@ -134,20 +134,21 @@ def unrolled(
 
     Serves 2 x 2 and 3 x 3 windows with stride 2. Buys the trips of the row of sums to the first-level cache and back.
     """
-    cdef Py_ssize_t bands = (out.shape[1] + BAND - 1) // BAND, task, first, last
+    cdef Py_ssize_t band = rows_of_band(out.shape[0], out.shape[1], n_threads)
+    cdef Py_ssize_t bands = (out.shape[1] + band - 1) // band, task, first, last
     inner_windows(x.shape[2], kernel_w, pad_left, out.shape[2], LANES, &first, &last)
     for task in prange(out.shape[0] * bands, nogil=True, num_threads=n_threads, schedule="static"):
         _band(x, kernel_h, kernel_w, pad_top, pad_left, rows, columns, first, last, out, task // bands,
-              task % bands * BAND)
+              task % bands * band, band)
 
 
 cdef void _band(
     const floating[:, :, ::1] x, Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t pad_top, Py_ssize_t pad_left,
     const double[::1] rows, const double[::1] columns, Py_ssize_t first, Py_ssize_t last, floating[:, :, ::1] out,
-    Py_ssize_t plane, Py_ssize_t start
+    Py_ssize_t plane, Py_ssize_t start, Py_ssize_t band
 ) noexcept nogil:
     cdef Py_ssize_t i
-    for i in range(start, min(start + BAND, out.shape[1])):
+    for i in range(start, min(start + band, out.shape[1])):
         _unrolled_row(
             &x[plane, 0, 0], x.shape[1], x.shape[2], kernel_h, kernel_w, 2 * i - pad_top, pad_left, rows[i],
             &columns[0], first, last, &out[plane, i, 0], out.shape[2],
@@ -161,8 +162,6 @@ cdef inline void _unrolled_row(
 ) noexcept nogil:
     cdef Py_ssize_t y = max(top, 0), count = min(top + kernel_h, h) - max(top, 0)
     cdef const floating* inside = x + y * w + 2 * first - pad_left
-    if count < 1:
-        first = last = 0
     if first > 0:
         _windows(x, h, w, kernel_h, kernel_w, top, 2, pad_left, rows, columns, out, 0, first)
     if last < n:

@@ -6,7 +6,7 @@ from libc.string cimport memcpy
 
 import numpy as np
 
-from fastml._core._pool cimport BAND, argmax_row, inner_windows, max_row
+from fastml._core._pool cimport argmax_row, inner_windows, max_row, rows_of_band
 from fastml._core._types cimport floating
 
 
@@ -223,19 +223,21 @@ def unrolled(
 
     Serves 2 x 2 and 3 x 3 windows with stride 2. Buys the trips of the row of maxima to the first-level cache and back.
     """
-    cdef Py_ssize_t bands = (out.shape[1] + BAND - 1) // BAND, task, first, last
+    cdef Py_ssize_t band = rows_of_band(out.shape[0], out.shape[1], n_threads)
+    cdef Py_ssize_t bands = (out.shape[1] + band - 1) // band, task, first, last
     inner_windows(x.shape[2], kernel_w, pad_left, out.shape[2], LANES, &first, &last)
     for task in prange(out.shape[0] * bands, nogil=True, num_threads=n_threads, schedule="static"):
-        _band(x, kernel_h, kernel_w, pad_top, pad_left, first, last, out, indices, task // bands, task % bands * BAND)
+        _band(x, kernel_h, kernel_w, pad_top, pad_left, first, last, out, indices, task // bands, task % bands * band,
+              band)
 
 
 cdef void _band(
     const floating[:, :, ::1] x, Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t pad_top, Py_ssize_t pad_left,
     Py_ssize_t first, Py_ssize_t last, floating[:, :, ::1] out, int64_t[:, :, ::1] indices, Py_ssize_t plane,
-    Py_ssize_t start
+    Py_ssize_t start, Py_ssize_t band
 ) noexcept nogil:
     cdef Py_ssize_t i
-    for i in range(start, min(start + BAND, out.shape[1])):
+    for i in range(start, min(start + band, out.shape[1])):
         _unrolled_row(
             &x[plane, 0, 0], x.shape[1], x.shape[2], kernel_h, kernel_w, 2 * i - pad_top, pad_left, first, last,
             &out[plane, i, 0], &indices[plane, i, 0] if indices.shape[0] else NULL, out.shape[2],
@@ -247,14 +249,12 @@ cdef inline void _unrolled_row(
     Py_ssize_t pad_left, Py_ssize_t first, Py_ssize_t last, floating* out, int64_t* indices, Py_ssize_t n
 ) noexcept nogil:
     cdef Py_ssize_t y = max(top, 0), rows = min(top + kernel_h, h) - max(top, 0)
-    if rows < 1:
-        first = last = 0
-    if rows < 1 or indices is not NULL:
-        _windows(x, h, w, kernel_h, kernel_w, top, 2, pad_left, 1, 1, out, indices, 0, first)
-        _windows(x, h, w, kernel_h, kernel_w, top, 2, pad_left, 1, 1, out, indices, last, n)
-    else:
+    if indices is NULL:
         _edge(x + y * w, w, rows, kernel_w, pad_left, out, 0, first)
         _edge(x + y * w, w, rows, kernel_w, pad_left, out, last, n)
+    else:
+        _windows(x, h, w, kernel_h, kernel_w, top, 2, pad_left, 1, 1, out, indices, 0, first)
+        _windows(x, h, w, kernel_h, kernel_w, top, 2, pad_left, 1, 1, out, indices, last, n)
     if last == 0:
         return
     if kernel_w == 2 and rows == 2:
@@ -273,7 +273,7 @@ cdef inline void _edge(
     const floating* x, Py_ssize_t w, Py_ssize_t rows, Py_ssize_t kernel_w, Py_ssize_t pad_left, floating* out,
     Py_ssize_t first, Py_ssize_t last
 ) noexcept nogil:
-    """The windows from first to last, which may reach beyond the sides of the image, with no branch that data decide."""
+    """The windows from first to last, which may reach beyond the sides of the image; no branch depends on the data."""
     cdef Py_ssize_t j, i, column, left
     cdef floating best
     for j in range(first, last):

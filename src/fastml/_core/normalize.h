@@ -12,7 +12,8 @@
 #define INLINE static inline __attribute__((always_inline))
 #define AT(pointer, i) ((pointer) ? (pointer) + (i) : (pointer)) /* NULL stays NULL */
 
-/* A statement compiled twice, in which the flag is a constant. Left to itself, GCC asks for it at each vector. */
+/* A statement compiled twice, in which the flag is a constant: an enum hides the variable of that name, and INLINE
+   functions know what they are given. Left to itself, GCC asks for flags at each vector. */
 #define FIX(flag, ...)                                                                                                 \
     if (flag) {                                                                                                        \
         enum { flag = 1 };                                                                                             \
@@ -86,10 +87,11 @@
 DEFINE_NORMALIZE(f32, float, vector_f32, mask_f32)
 DEFINE_NORMALIZE(f64, double, vector_f64, mask_f64)
 
-/* Add a vector to sums in float64: to 8 of them, of which short vectors use the first, or to as many as it has lanes. */
+/* A vector added to float64 sums of its lanes: `widen` to sums in memory, `widened` to such as stay in registers, which
+   are 8, and short vectors use the first. */
 typedef struct {
     lanes_f64 low, high;
-} __attribute__((aligned(8), may_alias)) wide;
+} wide;
 #if VECTOR_BYTES == 32
 #define LANE_NUMBERS_F32 {0, 1, 2, 3, 4, 5, 6, 7}
 #define LANE_NUMBERS_F64 {0, 1, 2, 3}
@@ -123,8 +125,8 @@ static inline wide widened_f64(vector_f64 v, wide sums) {
 #endif
 
 /* Backwards. The gradient g that passes the ReLU is where y, computed again as forwards, is not 0 or less. Sums of g
-   and of g * (x - shift) are added up in the type of x over 4 vectors, in float64 beyond: for each lane of a vector, so
-   that the lanes are added once for a channel.
+   and of g * (x - shift) are added up in the type of x over 4 vectors of a plane, or 4 rows of a matrix, and in float64
+   beyond; for each lane of a vector, so that the lanes of a plane are added once for a channel.
    grad_x = g * factor - (x - shift) * curve + rest, without the last two where the statistics are constants. */
 #define DEFINE_GRADIENTS(SUFFIX, REAL, VECTOR, MASK, LANE_NUMBERS)                                                     \
     INLINE VECTOR passed_##SUFFIX(const REAL *grad, const REAL *x, VECTOR shift, VECTOR factor, VECTOR offset,         \
@@ -153,7 +155,7 @@ static inline wide widened_f64(vector_f64 v, wide sums) {
             *product = widened_##SUFFIX(p, *product);                                                                  \
         }                                                                                                              \
         if (i == n) return;                                                                                            \
-        VECTOR s = {0}, p = {0}; /* less than 4 vectors are left, the last of them in part */                          \
+        VECTOR s = {0}, p = {0}; /* less than 4 vectors are left, of which the last may be a part of one */            \
         for (; i + LANES <= n; i += LANES) {                                                                           \
             VECTOR g = passed_##SUFFIX(grad + i, x + i, d, f, o, AT(residual, i), relu);                               \
             s += g;                                                                                                    \
@@ -167,7 +169,7 @@ static inline wide widened_f64(vector_f64 v, wide sums) {
             p += (VECTOR)(ours & (MASK)(g * (*(const VECTOR *)(x + at) - d)));                                         \
             i = n;                                                                                                     \
         }                                                                                                              \
-        for (int lane = 0; i < n; i++, lane++) {                                                                       \
+        for (int lane = 0; i < n; i++, lane++) { /* a plane of less than a vector */                                   \
             REAL g = passed_one_##SUFFIX(grad[i], x[i], shift, factor, offset, AT(residual, i), relu);                 \
             s[lane] = g;                                                                                               \
             p[lane] = g * (x[i] - shift);                                                                              \
@@ -205,12 +207,16 @@ static inline wide widened_f64(vector_f64 v, wide sums) {
             widen_##SUFFIX(s, sum + i);                                                                                \
             widen_##SUFFIX(p, product + i);                                                                            \
         }                                                                                                              \
-        for (; i < n; i++)                                                                                             \
+        for (; i < n; i++) {                                                                                           \
+            REAL s = 0, p = 0;                                                                                         \
             for (ptrdiff_t at = i; at < rows * stride; at += stride) {                                                 \
                 REAL g = passed_one_##SUFFIX(grad[at], x[at], shift[i], factor[i], offset[i], AT(residual, at), relu); \
-                sum[i] += g;                                                                                           \
-                product[i] += g * (x[at] - shift[i]);                                                                  \
+                s += g;                                                                                                \
+                p += g * (x[at] - shift[i]);                                                                           \
             }                                                                                                          \
+            sum[i] += s;                                                                                               \
+            product[i] += p;                                                                                           \
+        }                                                                                                              \
     }                                                                                                                  \
     static inline void gradient_sums_columns_##SUFFIX(                                                                 \
         ptrdiff_t rows, ptrdiff_t stride, ptrdiff_t n, const REAL *grad, const REAL *x, const REAL *shift,             \
@@ -225,18 +231,22 @@ static inline wide widened_f64(vector_f64 v, wide sums) {
                                         int training, REAL *grad_x, REAL *grad_residual) {                             \
         enum { LANES = VECTOR_BYTES / sizeof(REAL) };                                                                  \
         VECTOR zero = {0}, s = zero + shift, f = zero + factor, o = zero + offset;                                     \
-        for (ptrdiff_t i = 0; i < n && n >= LANES; i += LANES) {                                                       \
+        ptrdiff_t i = 0;                                                                                               \
+        if (n < LANES) {                                                                                               \
+            for (; i < n; i++) {                                                                                       \
+                REAL g = passed_one_##SUFFIX(grad[i], x[i], shift, factor, offset, AT(residual, i), relu);             \
+                if (grad_residual) grad_residual[i] = g;                                                               \
+                grad_x[i] = training ? g * factor + (rest - (x[i] - shift) * curve) : g * factor;                      \
+            }                                                                                                          \
+            return;                                                                                                    \
+        }                                                                                                              \
+        for (; i < n; i += LANES) {                                                                                    \
             ptrdiff_t at = i + LANES <= n ? i : n - LANES;                                                             \
             VECTOR g = passed_##SUFFIX(grad + at, x + at, s, f, o, AT(residual, at), relu);                            \
             if (grad_residual) *(VECTOR *)(grad_residual + at) = g;                                                    \
             g *= factor;                                                                                               \
             if (training) g += rest - (*(const VECTOR *)(x + at) - s) * curve;                                         \
             *(VECTOR *)(grad_x + at) = g;                                                                              \
-        }                                                                                                              \
-        for (ptrdiff_t i = 0; i < n && n < LANES; i++) {                                                               \
-            REAL g = passed_one_##SUFFIX(grad[i], x[i], shift, factor, offset, AT(residual, i), relu);                 \
-            if (grad_residual) grad_residual[i] = g;                                                                   \
-            grad_x[i] = training ? g * factor + (rest - (x[i] - shift) * curve) : g * factor;                          \
         }                                                                                                              \
     }                                                                                                                  \
     static inline void gradient_##SUFFIX(ptrdiff_t images, ptrdiff_t stride, ptrdiff_t n, const REAL *grad,            \
@@ -260,8 +270,8 @@ static inline wide widened_f64(vector_f64 v, wide sums) {
             VECTOR g = passed_##SUFFIX(grad + i, x + i, s, f, *(const VECTOR *)(offset + i), AT(residual, i), relu);   \
             if (grad_residual) *(VECTOR *)(grad_residual + i) = g;                                                     \
             g *= f;                                                                                                    \
-            VECTOR bend = (*(const VECTOR *)(x + i) - s) * *(const VECTOR *)(curve + i);                               \
-            if (training) g += *(const VECTOR *)(rest + i) - bend;                                                     \
+            if (training)                                                                                              \
+                g += *(const VECTOR *)(rest + i) - (*(const VECTOR *)(x + i) - s) * *(const VECTOR *)(curve + i);      \
             *(VECTOR *)(grad_x + i) = g;                                                                               \
         }                                                                                                              \
         for (; i < n; i++) {                                                                                           \

@@ -43,7 +43,8 @@ static inline void fetch_next_page(const void *row, const void *next_row) {
     __builtin_prefetch((const char *)next_row + 4096);
 }
 
-/* b > a ? b : a, which has an instruction of its own on x86: with NaN in either it is a. */
+/* b > a ? b : a, which has an instruction of its own on x86, in which C has no word for vectors: with NaN in either it
+   is a. */
 #if defined(__AVX__)
 #define MAX_F32(b, a) _mm256_max_ps(b, a)
 #define MAX_F64(b, a) _mm256_max_pd(b, a)

@@ -1,6 +1,6 @@
 /* Vector helpers: what a C compiler will not do for a plain loop, and nothing else.
 
-   GCC and clang vector extensions, no intrinsics: the same lines become SSE2, AVX2 or NEON, and `a * b + c` becomes one
+   GCC and clang vector extensions, and next to no intrinsics: the same lines become SSE2, AVX2 or NEON, and `a * b + c` becomes one
    FMA under -ffp-contract=fast. Everything is static inline, so that no function compiled for a newer processor can be
    picked by the linker for an older one. */
 
@@ -104,7 +104,7 @@ static inline void fetch(ptrdiff_t n_bytes, const void *from) {
 }
 
 /* Copy past the caches: a plain store may first read the line that it writes to, a third of all bytes that then move.
-   Only for large arrays that are not read again soon. The one place with intrinsics: GCC has no other word for it. */
+   Only for large arrays that are not read again soon. By intrinsics: GCC has no other word for it. */
 static inline void stream(ptrdiff_t n_bytes, const void *from, void *to) {
     const char *source = from;
     char *target = to;

@@ -1,6 +1,6 @@
 """Gradient of average pooling. The specification is `fastml._ref.avg_pool2d_backward`.
 
-Every inner loop runs from 0 over slices: LLVM makes no vectors of `a[start + m]`, whose sign it does not know.
+Every inner loop runs from 0 over slices: LLVM makes no vectors of `a[start + m]` with a signed `start`.
 """
 
 import numpy as np

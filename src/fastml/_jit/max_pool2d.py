@@ -161,7 +161,7 @@ def _twos(x, a, b, out, at, n):
 
 @inline
 def _threes(x, a, b, c, row, evens, out, at, n):
-    """Windows of 3 x 3 in three rows: down, then across, in two steps as LLVM makes shuffles of pairs, not of threes."""
+    """Windows of 3 x 3 in three rows: down, then across, in two steps as LLVM shuffles pairs, not threes."""
     for j in range(TWO * n + ONE):
         row[j] = _greater(_greater(x[a + j], x[b + j]), x[c + j])
     for j in range(n):
@@ -189,6 +189,7 @@ def _twos_with_places(x, a, b, below, best, places, at, n):
 
 @inline
 def _across_three(x, a, evens, odds, best, places, at, n):
+    """The best of three neighbours and its place among them, with stride 2 along the row that starts at a."""
     for j in range(n):
         evens[j], odds[j] = x[a + TWO * j], x[a + TWO * j + ONE]
     evens[n] = x[a + TWO * n]
@@ -207,6 +208,7 @@ def _down_three(rows, columns, a, b, c, second, third, best, places, at, n):
 
 @inline
 def _widen(places, base, indices, at, n):
+    """From places in the window to indices in the plane."""
     for j in range(n):
         indices[at + j] = base + np.int64(TWO * j) + places[j]
 
@@ -226,6 +228,7 @@ def _edges(x, p, kernel, pad_top, pad_left, first, last, out):
 
 @inline
 def _edges_with_places(x, p, kernel, pad_top, pad_left, first, last, out, indices):
+    """As `_windows`, without a slice for each row."""
     _, h, w = x.shape
     for i in range(out.shape[1]):
         for j in range(first, last):
@@ -239,15 +242,15 @@ def _edges_with_places(x, p, kernel, pad_top, pad_left, first, last, out, indice
 
 
 @inline
-def _planes(x, start, end, kernel, pad_top, pad_left, first, last, within, out):
-    """Planes from start to end. A window with fewer rows, above or below, has one of them twice: no maximum changes."""
+def _planes(x, start, end, kernel, pad_top, pad_left, first, last, out):
+    """Planes from start to end. A window that reaches above or below the image has a row twice: no maximum changes."""
     _, h, w = x.shape
     _, out_h, out_w = out.shape
     n, values, results = U(last - first), x.reshape(-1), out.reshape(-1)
     row, evens = np.empty(TWO * n + ONE, x.dtype), np.empty(n + ONE, x.dtype)
     for p in range(start, end):
         corner = p * h * w + 2 * first - pad_left
-        for i in range(within):
+        for i in range(out_h if n > 0 else 0):
             top = max(2 * i - pad_top, 0)
             bottom = min(2 * i - pad_top + kernel, h) - 1
             a, b, at = U(corner + top * w), U(corner + bottom * w), U((p * out_h + i) * out_w + first)
@@ -255,13 +258,13 @@ def _planes(x, start, end, kernel, pad_top, pad_left, first, last, within, out):
                 _twos(values, a, b, results, at, n)
             else:
                 _threes(values, a, U(corner + min(top + 1, bottom) * w), b, row, evens, results, at, n)
-        out[p, within:, first:last] = -np.inf
         _edges(x, p, kernel, pad_top, pad_left, 0, first, out)
         _edges(x, p, kernel, pad_top, pad_left, last, out_w, out)
 
 
 @inline
-def _planes_with_places(x, start, end, kernel, pad_top, pad_left, first, last, within, out, indices):
+def _planes_with_places(x, start, end, kernel, pad_top, pad_left, first, last, out, indices):
+    """Of 3 x 3 windows, the best across each row is kept in `rows`: a window's last row is the next one's first."""
     _, h, w = x.shape
     _, out_h, out_w = out.shape
     n, values, results, widened = U(last - first), x.reshape(-1), out.reshape(-1), indices.reshape(-1)
@@ -269,7 +272,7 @@ def _planes_with_places(x, start, end, kernel, pad_top, pad_left, first, last, w
     evens, odds, places = np.empty(n + ONE, x.dtype), np.empty(n, x.dtype), np.empty(n, np.int32)
     for p in range(start, end):
         corner, left, done = p * h * w + 2 * first - pad_left, 2 * first - pad_left, 0
-        for i in range(within):
+        for i in range(out_h if n > 0 else 0):
             top = max(2 * i - pad_top, 0)
             bottom = min(2 * i - pad_top + kernel, h) - 1
             middle = min(top + 1, bottom)
@@ -286,7 +289,6 @@ def _planes_with_places(x, start, end, kernel, pad_top, pad_left, first, last, w
                     places, at, n,
                 )  # fmt: skip
             _widen(places, top * w + left, widened, at, n)
-        out[p, within:, first:last], indices[p, within:, first:last] = -np.inf, -1
         _edges_with_places(x, p, kernel, pad_top, pad_left, 0, first, out, indices)
         _edges_with_places(x, p, kernel, pad_top, pad_left, last, out_w, out, indices)
 
@@ -297,16 +299,15 @@ def unrolled(
 ):
     """Kernel and stride are constants: LLVM makes shuffles of the strides. For 2 x 2 and 3 x 3 windows with stride 2.
 
-    A thread takes its planes in one go: to make a scratch row or a slice takes as long as a short row. Numba cannot let
-    the last vector of a row overlap the one before, as Cython's rung does: what is left over is done value by value.
+    A thread takes its planes in one go, with the same scratch rows. Numba cannot let the last vector of a row overlap
+    the one before, as Cython's rung does: what is left over is done value by value.
     """
-    planes, h, w = x.shape
+    planes, _, w = x.shape
     first = (pad_left + 1) // 2  # of the windows that lie inside from left to right
     last = max(min((w + pad_left - kernel_w) // 2 + 1, out.shape[2]), first)
-    within = min((h - 1 + pad_top) // 2 + 1, out.shape[1]) if last > first else 0  # with ceil_mode, some lie below
     for task in prange(n_threads):
         start, end = planes * task // n_threads, planes * (task + 1) // n_threads
         if indices.size:
-            _planes_with_places(x, start, end, kernel_h, pad_top, pad_left, first, last, within, out, indices)
+            _planes_with_places(x, start, end, kernel_h, pad_top, pad_left, first, last, out, indices)
         else:
-            _planes(x, start, end, kernel_h, pad_top, pad_left, first, last, within, out)
+            _planes(x, start, end, kernel_h, pad_top, pad_left, first, last, out)

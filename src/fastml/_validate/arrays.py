@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 Array: TypeAlias = NDArray[Any]
+FLOAT64 = np.dtype(np.float64)  # `astype(np.float64)` looks it up each time
 
 
 @cache

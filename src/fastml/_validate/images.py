@@ -9,7 +9,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastml._validate import windows
-from fastml._validate.arrays import Array, dimensions, like, output, ready, real, same_dtype, size_fits, vector64
+from fastml._validate.arrays import (
+    FLOAT64,
+    Array,
+    dimensions,
+    like,
+    output,
+    ready,
+    real,
+    same_dtype,
+    size_fits,
+    vector64,
+)
 from fastml._validate.numbers import choice, flag, integer, number
 
 
@@ -127,7 +138,6 @@ def conv2d(
     ), result  # fmt: skip
 
 
-FLOAT64 = np.dtype(np.float64)
 _ABSENT = {dtype().itemsize: np.empty((0, 0, 0), dtype) for dtype in (np.float32, np.float64)}  # no residual
 
 
@@ -136,8 +146,7 @@ def _channels_of(x: Any) -> Array:
     dimensions(array, "x", (2, 4), "(n, channels) or (n, channels, h, w)")
     if 0 in array.shape[1:]:
         raise ValueError(f"x must have at least one channel and value, got shape {array.shape}")
-    if array.shape[0] == 0:  # else there are fewer channels than values
-        size_fits((array.shape[1], 4), 8, "the statistics of x")
+    size_fits((array.shape[1], 4), 8, "the statistics of x")
     return array
 
 

@@ -10,10 +10,10 @@ from sklearn import preprocessing
 from sklearn.utils import check_array
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastml._validate.arrays import least, most
+from fastml._validate.arrays import FLOAT64, least, most
 from fastml.estimators import CALLBACKS, FLOATS, left_to_sklearn
 from fastml.ops.moments import Moments, constant, moments
-from fastml.ops.standardize import FLOAT64, SMALL, is_plain, small, standardize_into, statistics
+from fastml.ops.standardize import SMALL, is_plain, small, standardize_into, statistics
 
 CHECKS = {"accept_sparse": ("csr", "csc"), "dtype": (*FLOATS, np.float16), "ensure_all_finite": "allow-nan"}  # theirs
 PLAIN = frozenset("efd?bBhHiIlLqQ")  # dtypes, by their characters, that validation keeps or makes float64

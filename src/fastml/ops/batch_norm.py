@@ -78,16 +78,17 @@ def batch_norm(
             num_batches_tracked += 1
         share = 1 / num_batches_tracked.item() if momentum is None else float(momentum)  # type: ignore[union-attr]
         n = problem.x.size // problem.x.shape[1]
-        with np.errstate(over="ignore"):  # float32 that overflows is infinite, in silence as in the kernels
-            _update(running_mean, problem.mean, share, share)
-            _update(running_var, problem.variance, share, share * n / (n - 1))
+        unbiased = share * n / (n - 1)
+        _update((running_mean, problem.mean, share), (running_var, problem.variance, unbiased), kept=1 - share)
     return (result, problem.mean, problem.variance) if return_stats else result
 
 
-def _update(running: NDArray[Any], batch: NDArray[np.float64], share: float, factor: float) -> None:
-    """(1 - share) * running + factor * batch, in float64 and rounded once."""
-    array = np.asarray(running)  # of a subclass only the memory
-    new = array.astype(np.float64)
-    new *= 1 - share
-    new += factor * batch
-    array[...] = new
+@np.errstate(over="ignore", invalid="ignore")  # what overflows is infinite, 0 * infinity NaN: in silence, as in kernels
+def _update(*statistics: tuple[NDArray[Any], NDArray[np.float64], float], kept: float) -> None:
+    """kept * running + factor * batch for each (running, batch, factor), in float64 and rounded once."""
+    for running, batch, factor in statistics:
+        array = np.asarray(running)  # of a subclass only the memory
+        new = array.astype(np.float64)
+        new *= kept
+        new += factor * batch
+        array[...] = new

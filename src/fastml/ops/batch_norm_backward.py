@@ -79,9 +79,13 @@ def batch_norm_backward(
     threads = _threads.count(n_threads, problem.work)
     if problem.x.size:
         kernel(*problem, threads)
-    with np.errstate(over="ignore"):  # sums that only float64 holds
-        sums = [array.astype(problem.x.dtype) for array in (problem.grad_weight, problem.grad_bias)]
+    grad_weight, grad_bias = _rounded(problem.x.dtype, problem.grad_weight, problem.grad_bias)
     return BatchNormGradients(
-        problem.grad_x.reshape(shape), sums[0], sums[1],
+        problem.grad_x.reshape(shape), grad_weight, grad_bias,
         None if residual is None else problem.grad_residual.reshape(shape),
     )  # fmt: skip
+
+
+@np.errstate(over="ignore")  # sums that only float64 holds
+def _rounded(dtype: np.dtype[Any], *sums: NDArray[np.float64]) -> list[NDArray[Any]]:
+    return [array.astype(dtype) for array in sums]

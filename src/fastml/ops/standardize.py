@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastml import _dispatch, _threads, _validate
-from fastml._validate.arrays import readable
+from fastml._validate.arrays import FLOAT64, readable
 from fastml._validate.matrices import TILE, Standardize, converted, tiles
 from fastml.ops import moments
 
 HUGE = 600  # the square of any float64 / 2^600 is finite
-FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+FLOAT32 = np.dtype(np.float32)
 SMALL = 2**13  # values; a larger matrix takes longer than its validation
 
 
@@ -62,7 +62,7 @@ def standardize(
         type(axis) is type(ddof) is int and axis == ddof == 0
         and with_mean is with_std is True and return_stats is False
         and out is None and n_threads is None
-        and is_plain(X, mean, std) and std.item(std.argmin()) > 0  # type: ignore[union-attr]
+        and is_plain(X, mean, std) and std.item(std.argmin()) > 0  # type: ignore[union-attr]  # `least`, without the call
     ):
         return small(X, mean, std, backend)
     problem, result = _validate.standardize(
