@@ -9,11 +9,10 @@
 # T. F. Chan, G. H. Golub, R. J. LeVeque (1983), Algorithms for computing the sample variance, Amer. Statistician.
 from libc.math cimport INFINITY, NAN, isfinite
 
-from fastml._core._simd cimport fetch, shifted_sums
+from fastml._core._simd cimport shifted_column_sums, shifted_sums
 from fastml._core._types cimport floating
 
 cdef enum:
-    PAGE = 4096  # bytes
     BLOCK = 256  # rows of a column block
     ROW_BLOCK = 1024  # values of a block of contiguous ones
     PANEL = 64  # columns of a column block: their shifts and sums are 1.5 KiB and stay in the first-level cache
@@ -127,57 +126,39 @@ cdef inline void merge_row(
 
 
 cdef inline void merge_rows(
-    Stats* a, const floating* x, const double* weight, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t width,
-    const double* origin,
+    Stats* a, const floating* x, const double* weight, Py_ssize_t rows, Py_ssize_t after, Py_ssize_t stride,
+    Py_ssize_t width, const double* origin,
 ) noexcept nogil:
     """Merge `rows` rows into the statistics of `width` <= PANEL columns, each row `stride` values after the last.
 
-    `weight`, one for each row, may be NULL.
+    A block has rows from each of four places, a quarter of all rows apart. `weight`, one for each row, may be NULL.
+    Vectors take up to 3 values more than there are columns, which must be in memory: as many rows come `after` these,
+    or the last of these are counted one by one.
     """
     cdef double total[PANEL]
     cdef double squares[PANEL]
     cdef double shift[PANEL]
-    cdef Py_ssize_t start = 0, length, j
-    while start < rows:
-        length = min(BLOCK, rows - start)
+    cdef Py_ssize_t padded = (width + 3) // 4 * 4, start = 0, length, i, j, k
+    cdef Py_ssize_t quarter = (rows if padded == width else max(rows - max(3 - after, 0), 0)) // 4
+    while start < quarter:
+        length = min(BLOCK // 4, quarter - start)
+        for j in range(padded):
+            shift[j] = total[j] = squares[j] = 0
         if weight is NULL:
-            _column_sums(x + start * stride, length, stride, width, shift, total, squares)
+            for j in range(width):
+                shift[j] = middle(x[start * stride + j], x[(2 * quarter + start) * stride + j],
+                                  x[(3 * quarter + start + length - 1) * stride + j])
+            shifted_column_sums(length, stride, quarter * stride, padded, x + start * stride, shift, total, squares)
         for j in range(width):
             if weight is NULL and total[j] == total[j]:
-                merge_sums(&a[j], length, shift[j] - origin[j], total[j], squares[j])
+                merge_sums(&a[j], 4 * length, shift[j] - origin[j], total[j], squares[j])
             else:
-                merge_one_by_one(&a[j], x + start * stride + j, NULL if weight is NULL else weight + start, length,
-                                 stride, origin[j])
+                for k in range(4):
+                    i = k * quarter + start
+                    merge_one_by_one(&a[j], x + i * stride + j, NULL if weight is NULL else weight + i, length, stride,
+                                     origin[j])
         start += length
-
-
-cdef inline void _column_sums(
-    const floating* x, Py_ssize_t rows, Py_ssize_t stride, Py_ssize_t width, double* shift, double* total,
-    double* squares
-) noexcept nogil:
-    """Sums of x - shift and of its square, down each column: vectorised across columns, as the rows are contiguous."""
-    cdef double a, b, c, d
-    cdef Py_ssize_t i = 0, j
-    cdef const floating* row
-    for j in range(width):
-        shift[j] = middle(x[j], x[rows // 2 * stride + j], x[(rows - 1) * stride + j])
-        total[j] = squares[j] = 0
-    while i + 4 <= rows:  # four rows a step: the sums are loaded and stored a quarter as often
-        row = x + i * stride
-        for j in range(4):
-            fetch(width * sizeof(floating), <const char*>(row + j * stride) + PAGE)
+    if 4 * quarter < rows:
         for j in range(width):
-            a = row[j] - shift[j]
-            b = row[stride + j] - shift[j]
-            c = row[2 * stride + j] - shift[j]
-            d = row[3 * stride + j] - shift[j]
-            total[j] += (a + b) + (c + d)
-            squares[j] += (a * a + b * b) + (c * c + d * d)
-        i += 4
-    while i < rows:
-        row = x + i * stride
-        for j in range(width):
-            a = row[j] - shift[j]
-            total[j] += a
-            squares[j] += a * a
-        i += 1
+            merge_one_by_one(&a[j], x + 4 * quarter * stride + j, NULL if weight is NULL else weight + 4 * quarter,
+                             rows - 4 * quarter, stride, origin[j])

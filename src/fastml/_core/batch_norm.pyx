@@ -123,7 +123,7 @@ cdef void _panel(
         memset(stats, 0, sizeof(stats))
         for c in range(first, first + width):
             mean[c] = origin_of(&x[0, c, 0], x.shape[0], columns)
-        merge_rows(stats, &x[0, first, 0], NULL, x.shape[0], columns, width, &mean[first])
+        merge_rows(stats, &x[0, first, 0], NULL, x.shape[0], 0, columns, width, &mean[first])
         for c in range(width):
             _keep(&stats[c], x.shape[0], &mean[first + c], &variance[first + c])
     for c in range(width):

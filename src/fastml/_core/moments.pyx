@@ -5,7 +5,7 @@ from libc.string cimport memset
 
 import numpy as np
 
-from fastml._core._stats cimport PANEL, Stats, heaviest_of, merge, merge_row, merge_rows, origin_of
+from fastml._core._stats cimport BLOCK, PANEL, Stats, heaviest_of, merge, merge_row, merge_rows, origin_of
 from fastml._core._types cimport floating
 
 
@@ -150,7 +150,7 @@ def blocks(
     cdef const double* weight = &sample_weight[0] if sample_weight.shape[0] else NULL
     cdef Py_ssize_t panels = (columns + PANEL - 1) // PANEL
     # about 64 tasks; a wide matrix has enough panels, a narrow one is cut into chunks of rows as well
-    cdef Py_ssize_t chunks = 1 if axis == 1 else min(max(64 // panels, 1), (rows + PANEL - 1) // PANEL)
+    cdef Py_ssize_t chunks = 1 if axis == 1 else min(max(64 // panels, 1), (rows + BLOCK - 1) // BLOCK)
     cdef double[:, :, ::1] scratch = np.zeros((chunks, features, 3))
     cdef Stats* partial = <Stats*>&scratch[0, 0, 0]
     cdef Py_ssize_t task, j, chunk, start
@@ -187,8 +187,10 @@ cdef void _one_panel(
     const floating* x, const double* weight, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t chunk, Py_ssize_t chunks,
     Py_ssize_t panel, const double* origin, Stats* partial,
 ) noexcept nogil:
-    cdef Py_ssize_t first = rows * chunk // chunks, last = rows * (chunk + 1) // chunks
+    cdef Py_ssize_t first = rows * chunk // chunks // 4 * 4, last = rows * (chunk + 1) // chunks // 4 * 4
     cdef Py_ssize_t column = panel * PANEL
+    if chunk == chunks - 1:
+        last = rows
     merge_rows(&partial[chunk * columns + column], x + first * columns + column,
-               NULL if weight is NULL else weight + first, last - first, columns,
-               min(PANEL, columns - column), origin + column)
+               NULL if weight is NULL else weight + first, last - first, rows - last,
+               columns, min(PANEL, columns - column), origin + column)

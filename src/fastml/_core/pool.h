@@ -36,8 +36,8 @@
 #define SHUFFLE(MASK, a, b, ...) __builtin_shuffle(a, b, (MASK){__VA_ARGS__})
 #endif
 
-/* As `fetch`, for the two rows that are read at a time: for arrays larger than the caches it saves a fifth to a half of
-   the time (float64, two threads, measured). */
+/* Ask for what will be read soon. Processors fetch ahead along an array by themselves, but not into the next page of
+   4 KiB: for arrays larger than the caches this saves 20 to 50 % of the time (float64, two threads, measured). */
 static inline void fetch_next_page(const void *row, const void *next_row) {
     __builtin_prefetch((const char *)row + 4096);
     __builtin_prefetch((const char *)next_row + 4096);

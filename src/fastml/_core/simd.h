@@ -1,8 +1,8 @@
 /* Vector helpers: what a C compiler will not do for a plain loop, and nothing else.
 
-   GCC and clang vector extensions, and next to no intrinsics: the same lines become SSE2, AVX2 or NEON, and `a * b + c` becomes one
-   FMA under -ffp-contract=fast. Everything is static inline, so that no function compiled for a newer processor can be
-   picked by the linker for an older one. */
+   GCC and clang vector extensions, and next to no intrinsics: the same lines become SSE2, AVX2 or NEON, and
+   `a * b + c` becomes one FMA under -ffp-contract=fast. Everything is static inline, so that no function compiled for a
+   newer processor can be picked by the linker for an older one. */
 
 #ifndef FASTML_SIMD_H
 #define FASTML_SIMD_H
@@ -58,28 +58,40 @@ DEFINE_MULTIPLY_TILE(f32, float, vector_f32)
 DEFINE_MULTIPLY_TILE(f64, double, vector_f64)
 
 /* sum(x - shift) and sum((x - shift)^2) of `rows` rows of n contiguous values, in float64. A compiler may not reorder a
-   sum, so one accumulator would wait for each addition; here are 4 vectors of 4 lanes, always added in the same order. */
+   sum, so one accumulator would wait for each addition; here are 4 vectors of 4 lanes, added in the same order. */
 typedef double lanes_f64 __attribute__((vector_size(32), aligned(8), may_alias));
 typedef float lanes_f32 __attribute__((vector_size(16), aligned(4), may_alias));
 /* 4 values as doubles. Written out, it is one instruction; GCC 12 makes 4 of __builtin_convertvector. */
 #define FOUR_DOUBLES(x) ((lanes_f64){(x)[0], (x)[1], (x)[2], (x)[3]})
 
+/* x - shift as x * 1 - shift, which is as exact: conversions and additions share two units of a processor that has two
+   more for FMA. Sums of float32 take 2.1 cycles for 8 values instead of 3.0 (Zen 4, measured). */
+#if defined(__FMA__)
+#define LESS(x, one, shift) ((x) * (one) - (shift))
+#else
+#define LESS(x, one, shift) ((x) - (shift))
+#endif
+static inline double hidden_one(void) { /* from the compiler, which would leave the multiplication out */
+    volatile double one = 1;
+    return one;
+}
+
 #define DEFINE_SHIFTED_SUMS(SUFFIX, REAL)                                                                              \
     static inline void shifted_sums_##SUFFIX(ptrdiff_t rows, ptrdiff_t stride, ptrdiff_t n, const REAL *x,             \
                                              double shift, double *out) {                                              \
-        lanes_f64 sum[4] = {{0}}, square[4] = {{0}};                                                                   \
+        lanes_f64 sum[4] = {{0}}, square[4] = {{0}}, one = hidden_one() - (lanes_f64){0};                              \
         double total = 0, squares = 0;                                                                                 \
         for (; rows > 0; rows--, x += stride) {                                                                        \
             ptrdiff_t i = 0;                                                                                           \
             for (; i + 16 <= n; i += 16) {                                                                             \
                 _Pragma("GCC unroll 4") for (int v = 0; v < 4; v++) {                                                  \
-                    lanes_f64 d = FOUR_DOUBLES(x + i + 4 * v) - shift;                                                 \
+                    lanes_f64 d = LESS(FOUR_DOUBLES(x + i + 4 * v), one, shift);                                       \
                     sum[v] += d;                                                                                       \
                     square[v] += d * d;                                                                                \
                 }                                                                                                      \
             }                                                                                                          \
             for (; i + 4 <= n; i += 4) {                                                                               \
-                lanes_f64 d = FOUR_DOUBLES(x + i) - shift;                                                             \
+                lanes_f64 d = LESS(FOUR_DOUBLES(x + i), one, shift);                                                   \
                 sum[0] += d;                                                                                           \
                 square[0] += d * d;                                                                                    \
             }                                                                                                          \
@@ -97,11 +109,31 @@ typedef float lanes_f32 __attribute__((vector_size(16), aligned(4), may_alias));
 DEFINE_SHIFTED_SUMS(f32, float)
 DEFINE_SHIFTED_SUMS(f64, double)
 
-/* Ask for bytes that will be read soon. Processors fetch ahead along an array by themselves, but not into the next page
-   of 4 KiB: for arrays that come from memory this saves about a sixth of the time of moments (measured). */
-static inline void fetch(ptrdiff_t n_bytes, const void *from) {
-    for (ptrdiff_t i = 0; i < n_bytes; i += 64) __builtin_prefetch((const char *)from + i);
-}
+/* The same down each of n columns, a multiple of 4, added to `total` and `squares`: `rows` rows from each of 4 places,
+   `apart` values from one another. Four streams keep more of memory's answers on their way than one: a float32 value
+   takes 0.13 ns instead of 0.22 (one thread, 200 MB, measured). */
+#define DEFINE_SHIFTED_COLUMN_SUMS(SUFFIX, REAL)                                                                       \
+    static inline void shifted_column_sums_##SUFFIX(ptrdiff_t rows, ptrdiff_t stride, ptrdiff_t apart, ptrdiff_t n,    \
+                                                    const REAL *x, const double *shift, double *total,                 \
+                                                    double *squares) {                                                 \
+        lanes_f64 one = hidden_one() - (lanes_f64){0};                                                                 \
+        for (; rows > 0; rows--, x += stride) {                                                                        \
+            const REAL *y = x + apart, *z = y + apart, *w = z + apart;                                                 \
+            for (ptrdiff_t j = 0; j < n; j += 4) {                                                                     \
+                lanes_f64 s = *(const lanes_f64 *)(shift + j), q = *(const lanes_f64 *)(squares + j);                  \
+                lanes_f64 a = LESS(FOUR_DOUBLES(x + j), one, s), b = LESS(FOUR_DOUBLES(y + j), one, s);                \
+                lanes_f64 c = LESS(FOUR_DOUBLES(z + j), one, s), d = LESS(FOUR_DOUBLES(w + j), one, s);                \
+                *(lanes_f64 *)(total + j) += (a + b) + (c + d);                                                        \
+                q += a * a;                                                                                            \
+                q += b * b;                                                                                            \
+                q += c * c;                                                                                            \
+                q += d * d;                                                                                            \
+                *(lanes_f64 *)(squares + j) = q;                                                                       \
+            }                                                                                                          \
+        }                                                                                                              \
+    }
+DEFINE_SHIFTED_COLUMN_SUMS(f32, float)
+DEFINE_SHIFTED_COLUMN_SUMS(f64, double)
 
 /* Copy past the caches: a plain store may first read the line that it writes to, a third of all bytes that then move.
    Only for large arrays that are not read again soon. By intrinsics: GCC has no other word for it. */
@@ -129,6 +161,8 @@ static inline void stream(ptrdiff_t n_bytes, const void *from, void *to) {
 #define BY_TYPE(pointer, name)                                                                                         \
     _Generic((pointer), float *: name##_f32, const float *: name##_f32, double *: name##_f64, const double *: name##_f64)
 #define multiply_tile(depth, a, ...) BY_TYPE(a, multiply_tile)(depth, a, __VA_ARGS__)
+#define shifted_column_sums(rows, stride, apart, n, x, ...)                                                            \
+    BY_TYPE(x, shifted_column_sums)(rows, stride, apart, n, x, __VA_ARGS__)
 #define shifted_sums(rows, stride, n, x, ...) BY_TYPE(x, shifted_sums)(rows, stride, n, x, __VA_ARGS__)
 
 #endif
