@@ -80,7 +80,8 @@ def _environment() -> str | None:
 
 def current_backend(argument: str | None = None) -> str:
     """The argument, else `with backend(...)`, else `set_backend`, else FASTML_BACKEND, else "cython"."""
-    return _known(argument, "backend") or _context.get() or _default or _environment() or "cython"
+    named = None if argument is None else _known(argument, "backend")  # mostly None: a call saved in each operation
+    return named or _context.get() or _default or _environment() or "cython"
 
 
 def rungs(op: str, backend: str | None = None) -> list[Rung]:
