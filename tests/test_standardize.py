@@ -292,9 +292,8 @@ def test_a_denormal_std_does_not_make_nan_of_zero():
     assert result.tolist() == [[0.0, 1.0]]
 
 
-@pytest.mark.parametrize("backend", ["cython", "numba"])
-def test_an_outlier_in_the_first_row_costs_no_digits_of_the_mean(backend):
+def test_an_outlier_in_the_first_row_costs_no_digits_of_the_mean():
     x = np.random.default_rng(0).standard_normal(100_000) + 1000
     x[0] = 1e16
-    mean = fastml.moments(x[:, np.newaxis], backend=backend).mean[0]
+    mean = fastml.moments(x[:, np.newaxis], backend="cython").mean[0]
     assert abs(Fraction(mean) / (sum(map(Fraction, x)) / x.size) - 1) < 1e-15

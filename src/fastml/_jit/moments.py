@@ -66,19 +66,14 @@ def _merge_sums(partial, n, shift, total, squares):
 
 
 @inline
-def _middle(a, b, c):
-    """The median of three."""
-    return max(min(a, b), min(max(a, b), c))
-
-
-@inline
 def _origin(values, weight, heavy):
     """Without weights, the median of three values; else the finite value of the largest weight, of which `heavy` is the
     index. An outlier in its place would cost digits, and a light one could be far from all that counts."""
     if weight.size == 0:
         a, b, c = values[0], values[values.size // 2], values[values.size - 1]
+        middle = max(min(a, b), min(max(a, b), c))
         if abs(a + b + c) < np.inf:
-            return np.float64(_middle(a, b, c))
+            return np.float64(middle)
     if abs(values[heavy]) < np.inf:
         return np.float64(values[heavy])
     best, most = 0.0, -1.0
@@ -157,8 +152,7 @@ def _columns(x, weight, start, stop, left, origin, partial):
         last, plain = min(first + BLOCK, stop), weight.size == 0
         if plain:
             for j in range(width):
-                a, b, c = x[first, left + j], x[(first + last) // 2, left + j], x[last - 1, left + j]
-                shift[j], found[j] = _middle(a, b, c), last - first
+                shift[j], found[j] = x[first, left + j], last - first
             _column_sums(x, first, last, left, shift, total, squares)
             for j in range(width):
                 plain &= total[j] == total[j]
