@@ -131,34 +131,41 @@ cdef inline void merge_rows(
 ) noexcept nogil:
     """Merge `rows` rows into the statistics of `width` <= PANEL columns, each row `stride` values after the last.
 
-    A block has rows from each of four places, a quarter of all rows apart. `weight`, one for each row, may be NULL.
-    Vectors take up to 3 values more than there are columns, which must be in memory: as many rows come `after` these,
-    or the last of these are counted one by one.
+    A block has rows from each of four places, a quarter of all rows apart; those left over join the last one. `weight`,
+    one for each row, may be NULL. Vectors take up to 3 values more than there are columns, which must be in memory: as
+    many rows come `after` these, or the last of these are left over.
     """
     cdef double total[PANEL]
     cdef double squares[PANEL]
     cdef double shift[PANEL]
-    cdef Py_ssize_t padded = (width + 3) // 4 * 4, start = 0, length, i, j, k
+    cdef Py_ssize_t padded = (width + 3) // 4 * 4, start = 0, length, last, rest, i, j, k
     cdef Py_ssize_t quarter = (rows if padded == width else max(rows - max(3 - after, 0), 0)) // 4
-    while start < quarter:
+    cdef bint more = rows > 0
+    while more:
         length = min(BLOCK // 4, quarter - start)
+        more = start + length < quarter
+        rest = 0 if more else rows - 4 * quarter
+        last = 3 * quarter + start + length - 1 + rest
         for j in range(padded):
             shift[j] = total[j] = squares[j] = 0
         if weight is NULL:
             for j in range(width):
-                shift[j] = middle(x[start * stride + j], x[(2 * quarter + start) * stride + j],
-                                  x[(3 * quarter + start + length - 1) * stride + j])
+                shift[j] = middle(x[start * stride + j], x[(2 * quarter + start) * stride + j], x[last * stride + j])
             shifted_column_sums(length, stride, quarter * stride, padded, x + start * stride, shift, total, squares)
+            for i in range(rows - rest, rows):
+                for j in range(width):
+                    total[j] += x[i * stride + j] - shift[j]
+                    squares[j] += (x[i * stride + j] - shift[j]) * (x[i * stride + j] - shift[j])
         for j in range(width):
             if weight is NULL and total[j] == total[j]:
-                merge_sums(&a[j], 4 * length, shift[j] - origin[j], total[j], squares[j])
-            else:
-                for k in range(4):
-                    i = k * quarter + start
-                    merge_one_by_one(&a[j], x + i * stride + j, NULL if weight is NULL else weight + i, length, stride,
-                                     origin[j])
+                merge_sums(&a[j], 4 * length + rest, shift[j] - origin[j], total[j], squares[j])
+                continue
+            for k in range(4 if length > 0 else 0):
+                i = k * quarter + start
+                merge_one_by_one(&a[j], x + i * stride + j, NULL if weight is NULL else weight + i, length, stride,
+                                 origin[j])
+            if rest > 0:
+                i = rows - rest
+                merge_one_by_one(&a[j], x + i * stride + j, NULL if weight is NULL else weight + i, rest, stride,
+                                 origin[j])
         start += length
-    if 4 * quarter < rows:
-        for j in range(width):
-            merge_one_by_one(&a[j], x + 4 * quarter * stride + j, NULL if weight is NULL else weight + 4 * quarter,
-                             rows - 4 * quarter, stride, origin[j])
