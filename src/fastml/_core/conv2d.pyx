@@ -29,6 +29,7 @@ cdef struct Segment:  # pixels of one strip in one row of the output
 def loops(
     const floating[:, :, :, ::1] x,  # IN (n, c, h, w)
     const floating[:, :, :, ::1] weight,  # IN (o, c / groups, kernel_h, kernel_w)
+    const floating[::1] prepared,  # IN the weights as the rung wants them, or (0,)
     const floating[::1] bias,  # IN (o,)
     const floating[:, :, :, ::1] residual,  # IN like out, or (0, 0, 0, 0) for none
     Py_ssize_t stride_h,
@@ -80,6 +81,7 @@ cdef void _loops_plane(
 def rows(
     const floating[:, :, :, ::1] x,  # IN (n, c, h, w)
     const floating[:, :, :, ::1] weight,  # IN (o, c / groups, kernel_h, kernel_w)
+    const floating[::1] prepared,  # IN the weights as the rung wants them, or (0,)
     const floating[::1] bias,  # IN (o,)
     const floating[:, :, :, ::1] residual,  # IN like out, or (0, 0, 0, 0) for none
     Py_ssize_t stride_h,
@@ -155,6 +157,7 @@ cdef inline void _add_scaled(
 def im2col(
     const floating[:, :, :, ::1] x,  # IN (n, c, h, w)
     const floating[:, :, :, ::1] weight,  # IN (o, c / groups, kernel_h, kernel_w)
+    const floating[::1] prepared,  # IN the weights as the rung wants them, or (0,)
     const floating[::1] bias,  # IN (o,)
     const floating[:, :, :, ::1] residual,  # IN like out, or (0, 0, 0, 0) for none
     Py_ssize_t stride_h,

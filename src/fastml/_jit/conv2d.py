@@ -8,8 +8,8 @@ from fastml._jit._flags import inline, kernel
 
 @kernel
 def loops(
-    x, weight, bias, residual, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups, relu, out,
-    n_threads,
+    x, weight, prepared, bias, residual, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups, relu,
+    out, n_threads,
 ):  # fmt: skip
     """The seven loops, compiled."""
     outputs, channels, kernel_h, kernel_w = weight.shape
@@ -59,8 +59,8 @@ def _four_rows(padded, kernel_w, dilation_w, w0, w1, w2, w3, r0, r1, r2, r3):
 
 @kernel
 def rows(
-    x, weight, bias, residual, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups, relu, out,
-    n_threads,
+    x, weight, prepared, bias, residual, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups, relu,
+    out, n_threads,
 ):  # fmt: skip
     """A row of outputs at a time, four outputs at once, vectors along the row.
 

@@ -4,8 +4,8 @@ import numpy as np
 
 
 def loops(
-    x, weight, bias, residual, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups, relu, out,
-    n_threads,
+    x, weight, prepared, bias, residual, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups, relu,
+    out, n_threads,
 ):  # fmt: skip
     """The definition: seven loops. A tap in the padding counts as zero times its weight."""
     outputs, channels, kernel_h, kernel_w = weight.shape
@@ -29,8 +29,8 @@ def loops(
 
 
 def im2col(
-    x, weight, bias, residual, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups, relu, out,
-    n_threads,
+    x, weight, prepared, bias, residual, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups, relu,
+    out, n_threads,
 ):  # fmt: skip
     """All patches copied into a matrix kernel_h * kernel_w times the size of x, then one matrix product a group."""
     outputs, channels, kernel_h, kernel_w = weight.shape

@@ -27,6 +27,7 @@ from fastml._validate.numbers import choice, flag, integer, number
 class Conv2d(NamedTuple):
     x: Array
     weight: Array
+    prepared: Array  # the weights as a rung wants them, laid out once by a layer; size 0: it lays them out itself
     bias: Array
     residual: Array
     stride_h: int
@@ -133,7 +134,7 @@ def conv2d(
     inputs = {"x": array, "weight": kernels, "bias": offsets, "residual": added}
     result = output(out, shape, dtype, inputs)
     return Conv2d(
-        batch, kernels, offsets, added, vertical.stride, horizontal.stride, vertical.before, horizontal.before,
+        batch, kernels, np.empty(0, dtype), offsets, added, vertical.stride, horizontal.stride, vertical.before, horizontal.before,
         vertical.dilation, horizontal.dilation, groups, relu, _batch(result),
     ), result  # fmt: skip
 
