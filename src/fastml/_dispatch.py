@@ -26,6 +26,10 @@ NEEDS: dict[str, Callable[[Any], bool]] = {
         and problem.kernel_h - problem.pad_top >= problem.x.shape[1]
         and problem.kernel_w - problem.pad_left >= problem.x.shape[2]
     ),
+    "1 x 1 kernels, stride 1, no padding": lambda problem: (
+        problem.weight.shape[2:] == (1, 1) and problem.out.shape[2:] == problem.x.shape[2:]
+        and problem.stride_h == problem.stride_w == 1
+    ),
     # The register tile works on 6 output channels at a time; with fewer than 4 of them most of it would be idle.
     "few outputs a group": lambda problem: problem.weight.shape[0] // problem.groups < 4,
 }

@@ -9,28 +9,11 @@
 
 #include "simd.h"
 
-#define INLINE static inline __attribute__((always_inline))
-#define AT(pointer, i) ((pointer) ? (pointer) + (i) : (pointer)) /* NULL stays NULL */
-
-/* A statement compiled twice, in which the flag is a constant: an enum hides the variable of that name, and INLINE
-   functions know what they are given. Left to itself, GCC asks for flags at each vector. */
-#define FIX(flag, ...)                                                                                                 \
-    if (flag) {                                                                                                        \
-        enum { flag = 1 };                                                                                             \
-        __VA_ARGS__;                                                                                                   \
-    } else {                                                                                                           \
-        enum { flag = 0 };                                                                                             \
-        __VA_ARGS__;                                                                                                   \
-    }
-
 #define DEFINE_NORMALIZE(SUFFIX, REAL, VECTOR, MASK)                                                                   \
     INLINE VECTOR line_##SUFFIX(const REAL *x, VECTOR shift, VECTOR factor, VECTOR offset, const REAL *residual) {     \
         VECTOR y = (*(const VECTOR *)x - shift) * factor + offset;                                                     \
         if (residual) y += *(const VECTOR *)residual;                                                                  \
         return y;                                                                                                      \
-    }                                                                                                                  \
-    INLINE VECTOR relu_##SUFFIX(VECTOR y) { /* NaN and -0 stay, as in y < 0 ? 0 : y */                                 \
-        return (VECTOR)(~(MASK)(y < 0) & (MASK)y);                                                                     \
     }                                                                                                                  \
     INLINE VECTOR output_##SUFFIX(const REAL *x, VECTOR shift, VECTOR factor, VECTOR offset, const REAL *residual,     \
                                   int relu) {                                                                          \

@@ -36,6 +36,53 @@ typedef double vector_f64 __attribute__((vector_size(VECTOR_BYTES), aligned(8), 
 typedef int32_t mask_f32 __attribute__((vector_size(VECTOR_BYTES)));
 typedef int64_t mask_f64 __attribute__((vector_size(VECTOR_BYTES)));
 
+#define INLINE static inline __attribute__((always_inline))
+#define AT(pointer, i) ((pointer) ? (pointer) + (i) : (pointer)) /* NULL stays NULL */
+
+/* A statement compiled twice, in which the flag is a constant: an enum hides the variable of that name, and INLINE
+   functions know what they are given. Left to itself, GCC asks for flags at each vector. */
+#define FIX(flag, ...)                                                                                                 \
+    if (flag) {                                                                                                        \
+        enum { flag = 1 };                                                                                             \
+        __VA_ARGS__;                                                                                                   \
+    } else {                                                                                                           \
+        enum { flag = 0 };                                                                                             \
+        __VA_ARGS__;                                                                                                   \
+    }
+
+/* max(y, 0), but NaN and -0 stay, as in y < 0 ? 0 : y. */
+#define DEFINE_RELU(SUFFIX, VECTOR, MASK)                                                                              \
+    INLINE VECTOR relu_##SUFFIX(VECTOR y) { return (VECTOR)(~(MASK)(y < 0) & (MASK)y); }
+DEFINE_RELU(f32, vector_f32, mask_f32)
+DEFINE_RELU(f64, vector_f64, mask_f64)
+
+/* The values in even and in odd places of two vectors, in the order that one instruction gives; IN_ORDER mends it, once
+   for a vector of results. */
+#if VECTOR_BYTES == 32
+#define EVENS_F32 0, 2, 8, 10, 4, 6, 12, 14
+#define EVENS_F64 0, 4, 2, 6
+#define ODDS_F32 1, 3, 9, 11, 5, 7, 13, 15
+#define ODDS_F64 1, 5, 3, 7
+#define IN_ORDER_F32 0, 1, 4, 5, 2, 3, 6, 7
+#define IN_ORDER_F64 0, 2, 1, 3
+#define SHIFTED_F32 1, 2, 3, 4, 5, 6, 7, 8
+#define SHIFTED_F64 1, 2, 3, 4
+#else
+#define EVENS_F32 0, 2, 4, 6
+#define EVENS_F64 0, 2
+#define ODDS_F32 1, 3, 5, 7
+#define ODDS_F64 1, 3
+#define IN_ORDER_F32 0, 1, 2, 3
+#define IN_ORDER_F64 0, 1
+#define SHIFTED_F32 1, 2, 3, 4
+#define SHIFTED_F64 1, 2
+#endif
+#ifdef __clang__
+#define SHUFFLE(MASK, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(MASK, a, b, ...) __builtin_shuffle(a, b, (MASK){__VA_ARGS__})
+#endif
+
 /* tile[i][j] = sum over k of a[k][i] * b[k][j]; a is (depth, 6), b is (depth, 2 vectors), both packed. */
 #define DEFINE_MULTIPLY_TILE(SUFFIX, REAL, VECTOR)                                                                     \
     static inline void multiply_tile_##SUFFIX(ptrdiff_t depth, const REAL *a, const REAL *b, REAL *tile) {             \
