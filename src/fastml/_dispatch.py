@@ -30,6 +30,10 @@ NEEDS: dict[str, Callable[[Any], bool]] = {
         problem.weight.shape[2:] == (1, 1) and problem.out.shape[2:] == problem.x.shape[2:]
         and problem.stride_h == problem.stride_w == 1
     ),
+    "3 x 3 kernels, stride 1, dilation 1": lambda problem: (
+        problem.weight.shape[2:] == (3, 3)
+        and problem.stride_h == problem.stride_w == problem.dilation_h == problem.dilation_w == 1
+    ),
     # The register tile works on 6 output channels at a time; with fewer than 4 of them most of it would be idle.
     "few outputs a group": lambda problem: problem.weight.shape[0] // problem.groups < 4,
 }

@@ -57,7 +57,7 @@ DEFINE_RELU(f32, vector_f32, mask_f32)
 DEFINE_RELU(f64, vector_f64, mask_f64)
 
 /* The values in even and in odd places of two vectors, in the order that one instruction gives; IN_ORDER mends it, once
-   for a vector of results. */
+   for a vector of results. FRONT and BACK take values in turn from the front or the back halves of two vectors. */
 #if VECTOR_BYTES == 32
 #define EVENS_F32 0, 2, 8, 10, 4, 6, 12, 14
 #define EVENS_F64 0, 4, 2, 6
@@ -67,6 +67,10 @@ DEFINE_RELU(f64, vector_f64, mask_f64)
 #define IN_ORDER_F64 0, 2, 1, 3
 #define SHIFTED_F32 1, 2, 3, 4, 5, 6, 7, 8
 #define SHIFTED_F64 1, 2, 3, 4
+#define FRONT_F32 0, 8, 1, 9, 2, 10, 3, 11
+#define FRONT_F64 0, 4, 1, 5
+#define BACK_F32 4, 12, 5, 13, 6, 14, 7, 15
+#define BACK_F64 2, 6, 3, 7
 #else
 #define EVENS_F32 0, 2, 4, 6
 #define EVENS_F64 0, 2
@@ -76,6 +80,10 @@ DEFINE_RELU(f64, vector_f64, mask_f64)
 #define IN_ORDER_F64 0, 1
 #define SHIFTED_F32 1, 2, 3, 4
 #define SHIFTED_F64 1, 2
+#define FRONT_F32 0, 4, 1, 5
+#define FRONT_F64 0, 2
+#define BACK_F32 2, 6, 3, 7
+#define BACK_F64 1, 3
 #endif
 #ifdef __clang__
 #define SHUFFLE(MASK, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
