@@ -47,6 +47,7 @@ RUNGS: tuple[Rung, ...] = (
     R("conv2d",      "cython", "gemm",       "1 x 1 kernels: pixels packed in strips, used by all outputs", "fastml._core.conv2d_gemm:gemm", needs="1 x 1 kernels, stride 1, no padding"),
     R("conv2d",      "cython", "winograd_2x2", "F(2x2, 3x3): 16 multiplications instead of 36, fused through the caches", "fastml._core.conv2d_winograd:winograd_2x2", needs="3 x 3 kernels, stride 1, dilation 1"),
     R("conv2d",      "cython", "winograd",   "F(4x4, 3x3): 36 multiplications instead of 144", "fastml._core.conv2d_winograd:winograd", needs="3 x 3 kernels, stride 1, dilation 1"),
+    R("conv2d",      "cython", "depthwise",  "few outputs a group: vectors along a row, finished in registers", "fastml._core.conv2d_depthwise:depthwise"),
     R("conv2d",      "cython", "rows",       "no matrix to speak of: one weight times a row of pixels",    "fastml._core.conv2d:rows", ships=True, needs="few outputs a group"),
     R("max_pool2d",  "numpy",  "loops",      "the definition: every tap of every window",                  "fastml._ref.max_pool2d:loops"),
     R("max_pool2d",  "numpy",  "windows",    "sliding_window_view, one reduction",                         "fastml._ref.max_pool2d:windows", ships=True),

@@ -2,8 +2,17 @@
 # The C macros choose by the type of the pointer; `void` here only says "float or double".
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t
+from libc.string cimport memset
 
 from fastml._core._types cimport floating
+
+
+cdef enum:
+    GAP = 64  # values between the scratch of two threads, so that they share no cache line
+    SLACK = 64  # values, more than the vectors that a kernel reads at a time
+    MOST_COLUMNS = 256  # of a block; longer rows are cut
+    LEAST_COLUMNS = 24  # which are not cut any more
+    TASKS = 4  # for each thread, at the least, so that none waits long for the last one
 
 
 cdef extern from "tile.h" nogil:
@@ -26,6 +35,17 @@ cdef extern from "rows.h" nogil:
     ) noexcept
     void finish_row(
         Py_ssize_t n, const void* sums, double bias, const void* residual, bint relu, void* out
+    ) noexcept
+
+
+cdef extern from "depthwise.h" nogil:
+    void weigh_row(
+        Py_ssize_t n, Py_ssize_t taps, const void* weight, const void* x, const int32_t* offset, double bias,
+        const void* residual, bint relu, void* out
+    ) noexcept
+    void weigh_3x3(
+        int stride, bint pair, Py_ssize_t n, const void* weight, const void* x, Py_ssize_t w, Py_ssize_t pad,
+        double bias, const void* residual, bint relu, void* out, Py_ssize_t pitch
     ) noexcept
 
 
@@ -108,6 +128,71 @@ cdef inline void fill_offsets(
                 shift = ky * rows.dilation // rows.stride * n_columns + kx * columns.dilation // columns.stride
                 offset[0] = phase * n_rows * n_columns + shift
                 offset += 1
+
+
+cdef struct Blocks:  # of windows, each with what all its channels need of the image: a copy that a cache holds
+    Axis vertical
+    Axis horizontal
+    Py_ssize_t groups
+    Py_ssize_t channels  # of a group
+    Py_ssize_t rows  # of windows, of a block
+    Py_ssize_t columns
+    Py_ssize_t lines  # rows of a phase
+    Py_ssize_t pitch  # values of a line
+    Py_ssize_t plane  # values of a channel
+    Py_ssize_t down  # blocks of an image
+    Py_ssize_t across
+
+
+cdef inline Blocks cut(
+    Axis vertical, Axis horizontal, Py_ssize_t groups, Py_ssize_t channels, Py_ssize_t most_positions, Py_ssize_t size
+) noexcept nogil:
+    """As many rows as make `most_positions` and `size` values; of long rows, or very many channels, a piece."""
+    cdef Blocks b
+    b.vertical, b.horizontal, b.groups, b.channels = vertical, horizontal, groups, channels
+    b.columns = ceil_div(horizontal.out, ceil_div(horizontal.out, MOST_COLUMNS))
+    while True:
+        b.pitch = b.columns + horizontal.reach
+        b.rows = min(max(most_positions // b.pitch, 1), vertical.out)
+        while True:
+            b.rows = ceil_div(vertical.out, ceil_div(vertical.out, b.rows))  # blocks of like sizes
+            b.lines = b.rows + vertical.reach
+            b.plane = vertical.phases * horizontal.phases * b.lines * b.pitch
+            if b.rows == 1 or channels * b.plane <= size:
+                break
+            b.rows = b.rows // 2
+        if b.columns <= LEAST_COLUMNS or channels * b.plane <= size:
+            b.down, b.across = ceil_div(vertical.out, b.rows), ceil_div(horizontal.out, b.columns)
+            return b
+        b.columns = ceil_div(b.columns, 2)
+
+
+cdef struct Block:
+    Py_ssize_t n
+    Py_ssize_t group
+    Py_ssize_t row  # of windows, the first
+    Py_ssize_t column
+    Py_ssize_t rows
+    Py_ssize_t columns
+
+
+cdef inline Block block_at(Blocks* b, Py_ssize_t index) noexcept nogil:
+    cdef Py_ssize_t row = index // b.across % b.down * b.rows, column = index % b.across * b.columns
+    cdef Py_ssize_t group = index // (b.across * b.down)
+    return Block(group // b.groups, group % b.groups, row, column, min(b.rows, b.vertical.out - row),
+                 min(b.columns, b.horizontal.out - column))
+
+
+cdef inline void copy_block(
+    Blocks* b, Block* block, const floating[:, :, :, ::1] x, floating* to
+) noexcept nogil:
+    """The channels of a block, each as copy_planes makes them, and SLACK zeros: vectors may end behind the last one."""
+    cdef Py_ssize_t c
+    for c in range(b.channels):
+        copy_planes(&b.vertical, &b.horizontal, &x[block.n, block.group * b.channels + c, 0, 0], block.row, b.lines,
+                    block.column, b.pitch, to)
+        to += b.plane
+    memset(to, 0, SLACK * sizeof(floating))
 
 
 cdef struct Packed:  # a piece of (taps, pixels): strips of pixels, each (MOST_DEPTH taps, pitch)

@@ -6,11 +6,13 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 from fastml._core._conv2d cimport (
+    GAP,
     LANES_F32,
     LANES_F64,
     MOST_DEPTH,
     PANEL,
     STRIPS,
+    TASKS,
     Packed,
     ceil_div,
     multiply_strips,
@@ -23,8 +25,6 @@ from fastml._core._types cimport floating
 cdef enum:
     LEAST_PANELS = 8  # of a task, or packing pixels for a few outputs would cost more than it saves
     MOST_PANELS = 1024  # of a task, whose sums take 96 values an output
-    TASKS = 4  # for each thread, at the least, so that none waits long for the last one
-    GAP = 64  # values between the scratch rows of two threads, so that they share no cache line
 
 
 def gemm(

@@ -76,8 +76,6 @@ typedef struct {
     lanes_f64 low, high;
 } wide;
 #if VECTOR_BYTES == 32
-#define LANE_NUMBERS_F32 {0, 1, 2, 3, 4, 5, 6, 7}
-#define LANE_NUMBERS_F64 {0, 1, 2, 3}
 static inline void widen_f32(vector_f32 v, double *sums) {
     ((lanes_f64 *)sums)[0] += (lanes_f64){v[0], v[1], v[2], v[3]};
     ((lanes_f64 *)sums)[1] += (lanes_f64){v[4], v[5], v[6], v[7]};
@@ -93,8 +91,6 @@ static inline wide widened_f64(vector_f64 v, wide sums) {
     return sums;
 }
 #else
-#define LANE_NUMBERS_F32 {0, 1, 2, 3}
-#define LANE_NUMBERS_F64 {0, 1}
 static inline void widen_f32(vector_f32 v, double *sums) { *(lanes_f64 *)sums += (lanes_f64){v[0], v[1], v[2], v[3]}; }
 static inline void widen_f64(vector_f64 v, double *sums) { *(vector_f64 *)sums += v; }
 static inline wide widened_f32(vector_f32 v, wide sums) {

@@ -50,6 +50,15 @@ typedef int64_t mask_f64 __attribute__((vector_size(VECTOR_BYTES)));
         __VA_ARGS__;                                                                                                   \
     }
 
+/* Keep a vector in its register: GCC would load a value that is used twice a second time, as part of the instruction. */
+#if defined(__SSE2__)
+#define KEEP(vector) __asm__("" : "+x"(vector))
+#elif defined(__aarch64__)
+#define KEEP(vector) __asm__("" : "+w"(vector))
+#else
+#define KEEP(vector)
+#endif
+
 /* max(y, 0), but NaN and -0 stay, as in y < 0 ? 0 : y. */
 #define DEFINE_RELU(SUFFIX, VECTOR, MASK)                                                                              \
     INLINE VECTOR relu_##SUFFIX(VECTOR y) { return (VECTOR)(~(MASK)(y < 0) & (MASK)y); }
@@ -71,6 +80,8 @@ DEFINE_RELU(f64, vector_f64, mask_f64)
 #define FRONT_F64 0, 4, 1, 5
 #define BACK_F32 4, 12, 5, 13, 6, 14, 7, 15
 #define BACK_F64 2, 6, 3, 7
+#define LANE_NUMBERS_F32 {0, 1, 2, 3, 4, 5, 6, 7}
+#define LANE_NUMBERS_F64 {0, 1, 2, 3}
 #else
 #define EVENS_F32 0, 2, 4, 6
 #define EVENS_F64 0, 2
@@ -84,6 +95,8 @@ DEFINE_RELU(f64, vector_f64, mask_f64)
 #define FRONT_F64 0, 2
 #define BACK_F32 2, 6, 3, 7
 #define BACK_F64 1, 3
+#define LANE_NUMBERS_F32 {0, 1, 2, 3}
+#define LANE_NUMBERS_F64 {0, 1}
 #endif
 #ifdef __clang__
 #define SHUFFLE(MASK, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
