@@ -91,18 +91,23 @@ def prepare_2x2(const floating[:, :, :, ::1] weight, Py_ssize_t groups, Py_ssize
     return _prepared(weight, groups, 2, n_threads)
 
 
+cdef inline Py_ssize_t _size_of_parts(Py_ssize_t panels, Py_ssize_t channels, Py_ssize_t m) noexcept nogil:
+    """Of the weights at the points, for so many panels of outputs."""
+    return (m + 2) * (m + 2) * (panels * PANEL * channels + ceil_div(panels, GROUP) * GAP)
+
+
 def _prepared(const floating[:, :, :, ::1] weight, Py_ssize_t groups, Py_ssize_t m, Py_ssize_t n_threads):
     """As (group, part of GROUP panels, point, panel, channel, 4 outputs): in the order in which they are read."""
     cdef Py_ssize_t outputs = weight.shape[0] // groups, panels = ceil_div(outputs, PANEL), channels = weight.shape[1]
-    cdef Py_ssize_t points = (m + 2) * (m + 2), panel, c, first, size = channels * PANEL
+    cdef Py_ssize_t panel, all_panels = _size_of_parts(panels, channels, m)
     dtype = np.float32 if floating is float else np.float64
-    prepared = np.empty(groups * panels * points * size, dtype)
+    prepared = np.empty(groups * all_panels, dtype)
     cdef floating[::1] to = prepared
     cdef floating[:, ::1] scratch = np.empty((n_threads, channels * 9 * PANEL), dtype)
     for panel in prange(groups * panels, nogil=True, num_threads=n_threads, schedule="static"):
         _panel_at_points(&weight[panel // panels * outputs + panel % panels * PANEL, 0, 0, 0],
                          min(PANEL, outputs - panel % panels * PANEL), channels, m, panel % panels, panels,
-                         &scratch[threadid(), 0], &to[panel // panels * panels * points * size])
+                         &scratch[threadid(), 0], &to[panel // panels * all_panels])
     return prepared
 
 
@@ -111,10 +116,11 @@ cdef void _panel_at_points(
     floating* packed, floating* to
 ) noexcept nogil:
     cdef Py_ssize_t part = panel // GROUP * GROUP, size = channels * PANEL, c
+    cdef Py_ssize_t apart = min(GROUP, panels - part) * size + GAP
     pack_panel(weight, outputs, channels * 9, packed)
-    to += (part * (m + 2) * (m + 2) + panel - part) * size
+    to += _size_of_parts(part, channels, m) + (panel - part) * size
     for c in range(channels):
-        weights_at_points(m, packed + c * 9 * PANEL, to + c * PANEL, min(GROUP, panels - part) * size)
+        weights_at_points(m, packed + c * 9 * PANEL, to + c * PANEL, apart)
 
 
 def winograd(
@@ -243,11 +249,11 @@ cdef void _from_points(
     cdef Py_ssize_t rows = min(t.rows, t.down - first_row), columns = min(t.columns, t.across - first_column)
     cdef Py_ssize_t vectors = ceil_div(rows * columns, lanes), all_panels = ceil_div(t.outputs, PANEL)
     cdef Py_ssize_t panels = min(GROUP, all_panels - part * GROUP), size = t.channels * PANEL
-    u += (group * all_panels + part * GROUP) * t.points * size
+    u += group * _size_of_parts(all_panels, t.channels, t.m) + _size_of_parts(part * GROUP, t.channels, t.m)
     for point in range(t.points):
         for chunk in range(ceil_div(t.channels, DEPTH)):
             multiply(vectors, panels, min(DEPTH, t.channels - chunk * DEPTH),
-                     u + point * panels * size + chunk * DEPTH * PANEL, size, v + point * t.plane,
+                     u + point * (panels * size + GAP) + chunk * DEPTH * PANEL, size, v + point * t.plane,
                      offset + chunk * DEPTH, chunk > 0, sums + point * t.sums, t.lanes)
     for o in range(min(panels * PANEL, t.outputs - part * GROUP * PANEL)):
         _to_pixels(t, x, weight, bias, residual, relu, out, image // t.groups, group,
