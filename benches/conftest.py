@@ -26,6 +26,6 @@ def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, An
 
     found = fastml.configuration()
     machine_info["fastml"] = {"fastml": found["fastml"], **found["versions"]}
-    for package, module in (("torch", "torch"), ("scikit-learn-intelex", "sklearnex")):
+    for package, module in (("torch", "torch"), ("onnxruntime", "onnxruntime"), ("scikit-learn-intelex", "sklearnex")):
         if importlib.util.find_spec(module):
             machine_info["fastml"][package] = importlib.metadata.version(package)

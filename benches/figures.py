@@ -99,7 +99,7 @@ def _measured(figure: Figure, n_threads: int, rounds: int) -> dict[str, Any]:
     case, dtype = figure.problem, figure.dtype
     if figure.peer != "roofline":
         return compare(case, dtype, figure.own, figure.peer, rounds)
-    ours, _ = prepared(contenders(case)[figure.own], case, dtype)
+    ours, _ = prepared(contenders(case, dtype)[figure.own], case, dtype)
 
     def bound() -> float:
         roofline.forget()  # the machine is as fast as it is now, not as it was at the start
