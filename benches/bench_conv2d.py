@@ -22,7 +22,10 @@ def _channels_last(case, args, options):
     return torch_call(args, options, memory_format=torch.channels_last)
 
 
-PEERS = (Contender("PyTorch", _torch, "torch"), Contender("PyTorch channels_last", _channels_last, "torch"))
+PEERS = (
+    Contender("PyTorch", _torch, "torch"),
+    Contender("PyTorch channels_last", _channels_last, "torch", dtypes=("float32",)),
+)
 
 
 @cells("conv2d", *OWN, *PEERS)
