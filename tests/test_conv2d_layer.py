@@ -97,6 +97,9 @@ def test_residual_and_activation_come_last():
     added = layer(X, residual=residual)
     same(added, fastml.conv2d(X, WEIGHT, BIAS, activation="relu", residual=residual))
     same(layer(X), plain)
+    first = fastml.Conv2d(WEIGHT, BIAS, activation="relu")
+    same(first(X, residual=residual), added)
+    same(first(X), plain)
     assert (added == 0).any() and not np.array_equal(added, plain)
 
 

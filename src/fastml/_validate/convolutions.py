@@ -124,8 +124,10 @@ def _of_one_image(layer: Filters, array: Array, batch: Array, residual: Any, out
     absent, added = _ABSENT[dtype.itemsize]
     if residual is not None:
         added = as_batch(like(residual, "residual", array, shape, other_name="x"))
-    inputs = {"x": array, "weight": kernels, "bias": offsets, "residual": added}
-    result = output(out, shape, dtype, inputs)
+    if out is None:
+        result = np.empty(shape, dtype)
+    else:
+        result = output(out, shape, dtype, {"x": array, "weight": kernels, "bias": offsets, "residual": added})
     return Conv2d(batch, kernels, absent, offsets, added, *geometry, groups, layer.relu, as_batch(result)), result
 
 

@@ -18,7 +18,7 @@ class Plan(NamedTuple):
 
     kernel: Callable[..., None]
     prepared: NDArray[Any]
-    arguments: tuple[Any, ...]  # of the kernel: all between x and out
+    arguments: tuple[Any, ...]  # of the kernel: all between x and out, for a call without a residual
     shape: tuple[int, ...]  # of the result
     work: float
 
@@ -126,7 +126,8 @@ class Conv2d:
         if plan is None:
             rung = _dispatch.choose("conv2d", problem._replace(prepared=np.ones(1)), key[1], self._wanted)
             prepared = self._prepare(rung, problem, n_threads)
-            arguments = problem._replace(prepared=prepared)[1:-1]
+            absent = np.empty((0, 0, 0, 0), problem.weight.dtype)  # the residual of this call is not that of the next
+            arguments = problem._replace(prepared=prepared, residual=absent)[1:-1]
             kernel = _dispatch.of_type(_dispatch.load(rung), C_TYPES[problem.weight.dtype.char])
             plan = Plan(kernel, prepared, arguments, problem.out.shape, problem.work)
             self._algorithm = self._algorithm or rung.name
