@@ -293,10 +293,10 @@ def test_out_may_not_be_an_input():
 
 
 def test_the_backend_is_the_one_in_force_at_each_call(monkeypatch):
+    expected = {backend: fastml.conv2d(X, WEIGHT, backend=backend) for backend in BACKENDS}
     used, of_type = [], _dispatch.of_type
     monkeypatch.setattr(_dispatch, "of_type", lambda kernel, *rest: used.append(kernel) or of_type(kernel, *rest))
     layer, fixed = fastml.Conv2d(WEIGHT), fastml.Conv2d(WEIGHT, backend="numba")
-    expected = {backend: fastml.conv2d(X, WEIGHT, backend=backend) for backend in BACKENDS}
     for _ in range(2):
         for backend in BACKENDS:
             with fastml.backend(backend):

@@ -5,6 +5,7 @@ argument list of every kernel of that operation, and the array that the caller g
 Python integers before any array is made. `numbers`, `arrays` and `windows` hold the pieces.
 """
 
+from fastml._validate.arrays import READABLE
 from fastml._validate.convolutions import Filters, conv2d, convolution, filters, unwritten_image
 from fastml._validate.images import batch_norm, batch_norm_backward, fold_batch_norm
 from fastml._validate.matrices import empty_moments, finite_result, moments, pca, rows_of, standardize
@@ -18,6 +19,7 @@ from fastml._validate.pooling import (
 )
 
 __all__ = [
+    "READABLE",
     "Filters",
     "avg_pool2d",
     "avg_pool2d_backward",

@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastml import _dispatch, _threads, _validate
+from fastml._validate import READABLE
 
 MOST_PLANS = 64  # shapes of images, and backends, that a layer remembers its way for
-READABLE = 0x101  # of NumPy's flags: C-contiguous and aligned; with native bytes a kernel takes the array as it is
-C_TYPES = {"f": "float", "d": "double"}
 
 
 class Plan(NamedTuple):
@@ -128,7 +127,7 @@ class Conv2d:
             prepared = self._prepare(rung, problem, n_threads)
             absent = np.empty((0, 0, 0, 0), problem.weight.dtype)  # the residual of this call is not that of the next
             arguments = problem._replace(prepared=prepared, residual=absent)[1:-1]
-            kernel = _dispatch.of_type(_dispatch.load(rung), C_TYPES[problem.weight.dtype.char])
+            kernel = _dispatch.of_type(_dispatch.load(rung), problem.weight.dtype.char)
             plan = Plan(kernel, prepared, arguments, problem.out.shape, problem.work)
             self._algorithm = self._algorithm or rung.name
             if len(self._plans) >= MOST_PLANS:
