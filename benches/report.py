@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 OURS = "fastml cython"
-PEERS = ("NumPy", "NumPy expression", "scikit-learn", "scikit-learn-intelex", "PyTorch", "PyTorch channels_last")
+PEERS = ("NumPy", "NumPy expression", "scikit-learn", "scikit-learn-intelex", "PyTorch", "PyTorch channels_last",
+         "ONNX Runtime")  # fmt: skip
+COUNTED_IN_FLOPS = ("conv2d", "Conv2d", "ResNet18", "pca", "PCA")
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
@@ -38,7 +40,7 @@ def table(groups: dict[tuple[str, str, str], dict[str, dict[str, Any]]]) -> list
     lines = ["| " + " | ".join(head) + " |", "|---|---|---|" + "--:|" * (len(head) - 3)]
     for (op, case, dtype), rows in groups.items():
         own = rows[OURS]
-        gflops = op in ("conv2d", "pca", "PCA")
+        gflops = op in COUNTED_IN_FLOPS
         rate = f"{significant(own['GFLOP/s'])} GFLOP/s" if gflops else f"{significant(own['GB/s'])} GB/s"
         numba = significant(rows["fastml numba"]["seconds"] * 1e3) if "fastml numba" in rows else ""
         ratios = [significant(rows[peer]["seconds"] / own["seconds"]) if peer in rows else "" for peer in peers]

@@ -1,5 +1,6 @@
 """Which kernel runs: backends and who names them, instruction sets, forced algorithms, and what explain() says."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -42,6 +43,7 @@ def environment(monkeypatch, name):
 def nothing_chosen(monkeypatch):
     environment(monkeypatch, "")
     fastml.set_backend(None)
+    importlib.import_module("fastml.ops.conv2d")._plans.clear()
     yield
     fastml.set_backend(None)
     fastml.set_num_threads(None)

@@ -12,7 +12,7 @@ import pytest
 import fastml
 from fastml import _dispatch
 from fastml._registry import OPS, RUNGS
-from fastml._validate import images, matrices, pooling
+from fastml._validate import convolutions, images, matrices, pooling
 from tests.test_dispatch import printed
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +24,7 @@ PROBLEMS = {
     "moments": matrices.Moments,
     "standardize": matrices.Standardize,
     "pca": matrices.Pca,
-    "conv2d": images.Conv2d,
+    "conv2d": convolutions.Conv2d,
     "max_pool2d": pooling.MaxPool2d,
     "avg_pool2d": pooling.AvgPool2d,
     "batch_norm": images.BatchNorm,
@@ -37,6 +37,7 @@ ARROWS = (
     ("ops/explain.py", "ops _validate _dispatch _threads _linalg _registry _cpu _core.baseline._system", ""),
     ("ops/", "ops _validate _dispatch _threads _linalg _registry", ""),
     ("estimators/", "estimators ops _validate _dispatch _threads _linalg", "scipy.sparse sklearn"),
+    ("layers/", "layers _validate _dispatch _threads", ""),
     ("learn/", "learn _validate _threads _cpu", ""),
     ("_validate/", "_validate", ""),
     ("_dispatch.py", "_registry _cpu", ""),
@@ -103,6 +104,7 @@ def kernels(module):
 
 def test_the_table_lists_every_kernel_and_no_other():
     in_table = {_dispatch.location(rung) for rung in RUNGS}
+    in_table |= {_dispatch.here(rung.prepares) for rung in RUNGS if rung.prepares}
     modules = {location.partition(":")[0] for location in in_table}
     assert {kernel for module in modules for kernel in kernels(importlib.import_module(module))} == in_table
 
@@ -114,6 +116,13 @@ def test_a_rung_has_the_name_of_its_kernel_and_takes_the_problem(rung):
     assert function == rung.name
     parameters = inspect.signature(_dispatch.load(rung)).parameters
     assert tuple(parameters) == (*PROBLEMS[rung.op]._fields, "n_threads")
+
+
+def test_weights_are_prepared_beside_the_kernel_that_wants_them():
+    for rung in (rung for rung in RUNGS if rung.prepares):
+        prepares, kernel = (place.partition(":")[0].rpartition(".")[0] for place in (rung.prepares, rung.kernel))
+        assert prepares == kernel
+        assert list(inspect.signature(_dispatch.preparation(rung)).parameters) == ["weight", "groups", "n_threads"]
 
 
 def functions(path):
@@ -155,6 +164,7 @@ IMPORT = """if True:
     x = np.ones((1, 2, 5, 5))
     fastml.conv2d(x, np.ones((3, 2, 3, 3)))
     fastml.conv2d(x, np.ones((3, 2, 3, 3)), backend="numpy")
+    fastml.Conv2d(np.ones((3, 2, 3, 3)), input_size=5)(x)
     assert state() == before, "a small convolution changes the process"
     print(*sorted({module.partition(".")[0] for module in sys.modules} & {"numba", "scipy", "sklearn", "pandas"}))"""
 
@@ -198,6 +208,13 @@ def test_operations_take_and_document_their_arguments(op):
     undocumented = [key for key in parameters if not re.search(rf"\b{key}\b", function.__doc__)]
     assert undocumented == []
     assert re.search(r"^ +Raises ", function.__doc__, re.MULTILINE)
+
+
+def test_a_layer_takes_and_documents_the_arguments_of_its_operation():
+    made, called = inspect.signature(fastml.Conv2d).parameters, inspect.signature(fastml.Conv2d.__call__).parameters
+    assert set(made) | set(called) - {"self"} == {*inspect.signature(fastml.conv2d).parameters, "input_size"}
+    assert [key for key in made if not re.search(rf"\b{key}\b", fastml.Conv2d.__doc__)] == []
+    assert re.search(r"^ +Raises ", fastml.Conv2d.__doc__, re.MULTILINE) and ">>>" in fastml.Conv2d.__doc__
 
 
 @pytest.mark.parametrize("key", fastml.__all__)

@@ -101,29 +101,49 @@ def serves(rung: Rung, problem: Any) -> bool:
     return not rung.needs or NEEDS[rung.needs](problem)
 
 
+def named(op: str, backend: str | None = None, name: str = "auto") -> Rung | None:
+    """The rung called `name`, whether or not it serves; None with "auto"."""
+    ladder = {rung.name: rung for rung in rungs(op, current_backend(backend))}
+    if name != "auto" and name not in ladder:
+        raise ValueError(f"algorithm must be 'auto' or one of {', '.join(ladder)}; got {name!r}")
+    return ladder.get(name)
+
+
 def choose(op: str, problem: Any, backend: str | None = None, name: str = "auto") -> Rung:
     """The rung called `name`, or with "auto" the last shipping rung whose needs the problem meets."""
-    ladder = rungs(op, current_backend(backend))
-    if name == "auto":
+    rung = named(op, backend, name)
+    if rung is None:
+        ladder = rungs(op, current_backend(backend))
         return next(rung for rung in reversed(ladder) if rung.ships and serves(rung, problem))
-    names = [rung.name for rung in ladder]
-    if name not in names:
-        raise ValueError(f"algorithm must be 'auto' or one of {', '.join(names)}; got {name!r}")
-    rung = ladder[names.index(name)]
     if not serves(rung, problem):
         raise ValueError(f"algorithm {name!r} needs {rung.needs}, which this problem does not have")
     return rung
 
 
+def here(place: str) -> str:
+    """A "module:function" of the table, with the instruction-set level in use."""
+    return place.replace("fastml._core.", f"fastml._core.{_cpu.isa()}.")
+
+
 def location(rung: Rung) -> str:
     """Where a rung's kernel is, with the instruction-set level in use."""
-    return rung.kernel.replace("fastml._core.", f"fastml._core.{_cpu.isa()}.")
+    return here(rung.kernel)
 
 
 @cache
 def load(rung: Rung) -> Callable[..., None]:
     """Import a rung's kernel."""
-    module, _, function = location(rung).partition(":")
+    return _imported(location(rung))
+
+
+@cache
+def preparation(rung: Rung) -> Callable[[Any, int, int], Any] | None:
+    """What lays weights out for a rung: (weight, groups, n_threads) -> array; None where it takes them as they are."""
+    return _imported(here(rung.prepares)) if rung.prepares else None
+
+
+def _imported(place: str) -> Callable[..., Any]:
+    module, _, function = place.partition(":")
     try:
         return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
     except ModuleNotFoundError as error:
@@ -152,16 +172,17 @@ def kernel(op: str, problem: Any, backend: str | None = None, name: str = "auto"
     return next(kernel for needs, kernel in _shipping(op, current_backend(backend)) if needs is None or needs(problem))
 
 
-@cache
-def _common(op: str, backend: str, c_type: str) -> Callable[..., None]:
-    kernel = _shipping(op, backend)[-1][1]
+def of_type(kernel: Callable[..., None], char: str) -> Callable[..., None]:
+    """The version of a Cython kernel for a dtype ("f" or "d"), as Cython's own choice takes 0.2 us (measured)."""
+    c_type = {"f": "float", "d": "double"}[char]
     return getattr(kernel, "__signatures__", {}).get(c_type, kernel)  # type: ignore[no-any-return]
 
 
-def common_kernel(op: str, c_type: str, backend: str | None = None) -> Callable[..., None]:
-    """The kernel that serves every problem, for a caller who knows that this one meets no needs: it is small.
+@cache
+def _common(op: str, backend: str, char: str) -> Callable[..., None]:
+    return of_type(_shipping(op, backend)[-1][1], char)
 
-    A Cython kernel has a version for "float" and one for "double": this picks it, as Cython's own choice takes 0.2 us
-    (measured).
-    """
-    return _common(op, current_backend(backend), c_type)
+
+def common_kernel(op: str, char: str, backend: str | None = None) -> Callable[..., None]:
+    """The kernel that serves every problem, for a caller who knows that this one meets no needs: it is small."""
+    return _common(op, current_backend(backend), char)

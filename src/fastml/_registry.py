@@ -17,6 +17,7 @@ class Rung:
     ships: bool = False  # users get it, where `needs` holds; of several, the last one in the table
     needs: str = ""  # a name in `fastml._dispatch.NEEDS`; empty: serves every problem
     fails: str = ""  # a rung that teaches a failure: how it fails
+    prepares: str = ""  # "module:function" that lays weights out for this rung: (weight, groups, n_threads) -> (size,)
 
 
 R = Rung
