@@ -42,7 +42,7 @@ RUNGS: tuple[Rung, ...] = (
     R("conv2d",      "numba",  "loops",      "the seven loops, compiled",                                  "fastml._jit.conv2d:loops"),
     R("conv2d",      "numba",  "rows",       "one weight times a row of pixels: vectors, four outputs",    "fastml._jit.conv2d:rows", ships=True),
     R("conv2d",      "cython", "loops",      "the seven loops, ahead of time",                             "fastml._core.conv2d:loops"),
-    R("conv2d",      "cython", "im2col",     "patches packed in strips in cache, 6 x 2 vectors of outputs in registers", "fastml._core.conv2d:im2col", ships=True),
+    R("conv2d",      "cython", "im2col",     "patches packed in strips in cache, 4 outputs x 3 vectors of pixels in registers", "fastml._core.conv2d_im2col:im2col", ships=True),
     R("conv2d",      "cython", "direct",     "no patches: 4 outputs x 3 vectors of pixels in registers, for all taps", "fastml._core.conv2d_direct:direct"),
     R("conv2d",      "cython", "first",      "few taps, as in a first layer: sums are finished in registers", "fastml._core.conv2d_first:first"),
     R("conv2d",      "cython", "gemm",       "1 x 1 kernels: pixels packed in strips, used by all outputs", "fastml._core.conv2d_gemm:gemm", needs="1 x 1 kernels, stride 1, no padding"),

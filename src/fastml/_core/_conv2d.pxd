@@ -4,6 +4,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport int32_t
 from libc.string cimport memset
 
+from fastml._core._tile cimport LANES_F32, LANES_F64, PANEL, multiply, multiply_and_finish
 from fastml._core._types cimport floating
 
 
@@ -13,20 +14,6 @@ cdef enum:
     MOST_COLUMNS = 256  # of a block; longer rows are cut
     LEAST_COLUMNS = 24  # which are not cut any more
     TASKS = 4  # for each thread, at the least, so that none waits long for the last one
-
-
-cdef extern from "tile.h" nogil:
-    const Py_ssize_t PANEL
-    const Py_ssize_t LANES_F32
-    const Py_ssize_t LANES_F64
-    void multiply(
-        Py_ssize_t vectors, Py_ssize_t panels, Py_ssize_t depth, const void* a, Py_ssize_t next, const void* b,
-        const int32_t* offset, bint add, void* sums, Py_ssize_t pitch
-    ) noexcept
-    void multiply_and_finish(
-        Py_ssize_t n, Py_ssize_t depth, const void* a, const void* b, const int32_t* offset, int outputs,
-        const void* bias, const void* residual, bint relu, void* out, Py_ssize_t plane
-    ) noexcept
 
 
 cdef extern from "rows.h" nogil:
@@ -195,7 +182,7 @@ cdef inline void copy_block(
     memset(to, 0, SLACK * sizeof(floating))
 
 
-cdef struct Packed:  # a piece of (taps, pixels): strips of pixels, each (MOST_DEPTH taps, pitch)
+cdef struct Packed:  # a piece of (taps, pixels): strips of pixels, each (STRIP taps, pitch)
     Py_ssize_t pixels
     Py_ssize_t pitch
     Py_ssize_t first_tap
@@ -205,6 +192,7 @@ cdef struct Packed:  # a piece of (taps, pixels): strips of pixels, each (MOST_D
 
 cdef enum:
     MOST_DEPTH = 256  # taps in one go: a strip of 24 KiB stays in the first-level cache for all panels
+    STRIP = 257  # taps from one strip to the next: copies may write past the last lane of the last tap
     STRIPS = 4  # of a piece
 
 
@@ -227,7 +215,7 @@ cdef inline void multiply_strips(
         else:
             multiply(ceil_div(n, lanes), ceil_div(outputs, PANEL), b.depth, a, b.taps * PANEL, strips, offset,
                      b.first_tap > 0, sums + first, whole)
-        strips += MOST_DEPTH * b.pitch
+        strips += STRIP * b.pitch
         first += b.pitch
     if b.depth < b.taps and b.first_tap + b.depth == b.taps:
         for o in range(outputs):

@@ -6,9 +6,6 @@ import numpy as np
 
 from fastml._core._conv2d cimport (
     GAP,
-    LANES_F32,
-    LANES_F64,
-    PANEL,
     SLACK,
     TASKS,
     Axis,
@@ -20,11 +17,11 @@ from fastml._core._conv2d cimport (
     cut,
     fill_offsets,
     finish_row,
-    multiply,
     pack_panels,
     size_of_panels,
     windows,
 )
+from fastml._core._tile cimport LANES_F32, LANES_F64, PANEL, multiply
 from fastml._core._types cimport floating
 
 

@@ -6,7 +6,6 @@ import numpy as np
 
 from fastml._core._conv2d cimport (
     GAP,
-    PANEL,
     SLACK,
     TASKS,
     Axis,
@@ -17,11 +16,11 @@ from fastml._core._conv2d cimport (
     copy_block,
     cut,
     fill_offsets,
-    multiply_and_finish,
     pack_panels,
     size_of_panels,
     windows,
 )
+from fastml._core._tile cimport PANEL, multiply_and_finish
 from fastml._core._types cimport floating
 
 

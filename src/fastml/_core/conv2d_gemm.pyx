@@ -7,10 +7,8 @@ import numpy as np
 
 from fastml._core._conv2d cimport (
     GAP,
-    LANES_F32,
-    LANES_F64,
     MOST_DEPTH,
-    PANEL,
+    STRIP,
     STRIPS,
     TASKS,
     Packed,
@@ -19,6 +17,7 @@ from fastml._core._conv2d cimport (
     pack_panels,
     size_of_panels,
 )
+from fastml._core._tile cimport LANES_F32, LANES_F64, PANEL
 from fastml._core._types cimport floating
 
 
@@ -58,7 +57,7 @@ def gemm(
     dtype = np.float32 if floating is float else np.float64
     cdef floating[::1] unprepared = np.empty(0 if prepared.shape[0] else size_of_panels(weight, groups), dtype)
     cdef const floating* packed = &prepared[0] if prepared.shape[0] else &unprepared[0]
-    cdef floating[:, ::1] scratch = np.empty((n_threads, (MOST_DEPTH + sums) * STRIPS * pitch + GAP), dtype)
+    cdef floating[:, ::1] scratch = np.empty((n_threads, (STRIP + sums) * STRIPS * pitch + GAP), dtype)
     cdef int32_t[::1] offset = np.arange(0, MOST_DEPTH * pitch, pitch, dtype=np.int32)
     with nogil:
         if not prepared.shape[0]:
@@ -89,7 +88,7 @@ cdef void _piece_by_piece(
         _pack(&piece, &x[n, group * piece.taps + piece.first_tap, 0, 0] + first_pixel, pixels, scratch)
         multiply_strips(
             &piece, scratch, weights, min(last_panel * PANEL, outputs) - first_panel * PANEL, offset,
-            scratch + MOST_DEPTH * STRIPS * piece.pitch, &bias[first_output], added, relu,
+            scratch + STRIP * STRIPS * piece.pitch, &bias[first_output], added, relu,
             &out[n, first_output, 0, 0] + first_pixel, pixels,
         )
         piece.first_tap += piece.depth
@@ -111,6 +110,6 @@ cdef inline void _pack(
             else:  # lanes without a pixel are multiplied, too: zeros, as denormals would be slow
                 memcpy(to, x + first, n * sizeof(floating))
                 memset(to + n, 0, (pitch - n) * sizeof(floating))
-            to += MOST_DEPTH * pitch
+            to += STRIP * pitch
             first += pitch
         x += plane

@@ -11,19 +11,16 @@ from libc.string cimport memset
 import numpy as np
 
 from fastml._core._conv2d cimport (
-    LANES_F32,
-    LANES_F64,
-    PANEL,
     ceil_div,
     copy_row,
     finish_row,
     input_tiles,
-    multiply,
     output_tiles,
     pack_panel,
     split_row,
     weights_at_points,
 )
+from fastml._core._tile cimport LANES_F32, LANES_F64, PANEL, multiply
 from fastml._core._types cimport floating
 
 

@@ -20,13 +20,6 @@
 #define VECTOR_BYTES 16 /* SSE2 and NEON */
 #endif
 
-/* The register tile of matrix products: 6 rows x 2 vectors = 12 accumulators, 2 vectors of b and 1 broadcast of a are 15
-   of the 16 registers that SSE and AVX have. 12 independent chains hide the 4-cycle latency of 2 FMA units (8 would). */
-#define TILE_ROWS 6
-#define TILE_VECTORS 2
-#define TILE_COLUMNS_F32 (TILE_VECTORS * VECTOR_BYTES / 4)
-#define TILE_COLUMNS_F64 (TILE_VECTORS * VECTOR_BYTES / 8)
-
 /* Vectors that may lie anywhere in memory: loads and stores through these types are unaligned ones. (memcpy of an array
    of vectors would do as well, but keeps the whole array in memory: conv2d was 8 times slower, measured.) */
 typedef float vector_f32 __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
@@ -103,27 +96,6 @@ DEFINE_RELU(f64, vector_f64, mask_f64)
 #else
 #define SHUFFLE(MASK, a, b, ...) __builtin_shuffle(a, b, (MASK){__VA_ARGS__})
 #endif
-
-/* tile[i][j] = sum over k of a[k][i] * b[k][j]; a is (depth, 6), b is (depth, 2 vectors), both packed. */
-#define DEFINE_MULTIPLY_TILE(SUFFIX, REAL, VECTOR)                                                                     \
-    static inline void multiply_tile_##SUFFIX(ptrdiff_t depth, const REAL *a, const REAL *b, REAL *tile) {             \
-        enum { LANES = VECTOR_BYTES / sizeof(REAL) };                                                                  \
-        VECTOR sum[TILE_ROWS][TILE_VECTORS] = {{{0}}};                                                                 \
-        for (ptrdiff_t k = 0; k < depth; k++, a += TILE_ROWS, b += TILE_VECTORS * LANES) {                             \
-            const VECTOR *row = (const VECTOR *)b;                                                                     \
-            VECTOR left = row[0], right = row[1];                                                                      \
-            _Pragma("GCC unroll 6") for (int i = 0; i < TILE_ROWS; i++) {                                              \
-                sum[i][0] += a[i] * left;                                                                              \
-                sum[i][1] += a[i] * right;                                                                             \
-            }                                                                                                          \
-        }                                                                                                              \
-        _Pragma("GCC unroll 6") for (int i = 0; i < TILE_ROWS; i++, tile += TILE_VECTORS * LANES) {                    \
-            ((VECTOR *)tile)[0] = sum[i][0];                                                                           \
-            ((VECTOR *)tile)[1] = sum[i][1];                                                                           \
-        }                                                                                                              \
-    }
-DEFINE_MULTIPLY_TILE(f32, float, vector_f32)
-DEFINE_MULTIPLY_TILE(f64, double, vector_f64)
 
 /* sum(x - shift) and sum((x - shift)^2) of `rows` rows of n contiguous values, in float64. A compiler may not reorder a
    sum, so one accumulator would wait for each addition; here are 4 vectors of 4 lanes, added in the same order. */
@@ -228,7 +200,6 @@ static inline void stream(ptrdiff_t n_bytes, const void *from, void *to) {
 /* One name for both precisions; the type of a pointer chooses, at compile time. */
 #define BY_TYPE(pointer, name)                                                                                         \
     _Generic((pointer), float *: name##_f32, const float *: name##_f32, double *: name##_f64, const double *: name##_f64)
-#define multiply_tile(depth, a, ...) BY_TYPE(a, multiply_tile)(depth, a, __VA_ARGS__)
 #define shifted_column_sums(rows, stride, apart, n, x, ...)                                                            \
     BY_TYPE(x, shifted_column_sums)(rows, stride, apart, n, x, __VA_ARGS__)
 #define shifted_sums(rows, stride, n, x, ...) BY_TYPE(x, shifted_sums)(rows, stride, n, x, __VA_ARGS__)
