@@ -56,6 +56,15 @@ CONVOLUTIONS = (
     Case("conv2d", "1x3x5x5 to 13, residual, relu", normal(1, 3, 5, 5), {"residual": (1, 13, 5, 5), "padding": "same", "activation": "relu"}, (13, 3, 3, 3)),
     Case("conv2d", "1x1x3x40 to 4, k1x5 s3", normal(1, 1, 3, 40), {"stride": 3, "padding": "same"}, (4, 1, 1, 5)),
 )
+# Maps around tiles of 2 x 2 and 4 x 4 outputs, for kernels that transform tiles.
+TILED = (
+    *((f"1x2x{h}x{w} to 2, k3 p1", normal(1, 2, h, w), {"padding": 1}, (2, 2, 3, 3)) for h, w in ((1, 9), (2, 8), (3, 7), (4, 4), (5, 6), (6, 5), (7, 3), (8, 2), (9, 1))),
+    *((f"1x1x{h}x{w} to 1, k3", normal(1, 1, h, w), {}, (1, 1, 3, 3)) for h, w in ((3, 3), (4, 11), (7, 6), (9, 10))),
+    *((f"1x3x{h}x{w} to 5, k3 p2", normal(1, 3, h, w), {"padding": 2}, (5, 3, 3, 3)) for h, w in ((1, 1), (2, 3), (6, 7))),
+    ("1x2x3x8 to 3, k3, sides", normal(1, 2, 3, 8), {"padding": ((0, 5), (4, 1))}, (3, 2, 3, 3)),
+    ("2x6x5x13 to 12 in 3 groups, k3 p1", normal(2, 6, 5, 13), {"padding": 1, "groups": 3}, (12, 2, 3, 3)),
+    ("2x8x13x9 to 9, k3, residual, relu", normal(2, 8, 13, 9), {"residual": (2, 9, 12, 9), "padding": ((1, 0), (1, 1)), "activation": "relu"}, (9, 8, 3, 3)),
+)
 MAXIMA = (
     ("1x1x1x1, k1", normal(1, 1, 1, 1), {"kernel_size": 1}),
     ("2x3x8x9, k2", normal(2, 3, 8, 9), {"kernel_size": 2}),
@@ -133,6 +142,7 @@ SMALL: tuple[Case, ...] = (
         for name, make in MATRICES
     ),
     *CONVOLUTIONS,
+    *(Case("conv2d", *problem) for problem in TILED),
     *(
         Case("max_pool2d", name + ", indices" * indices, make, {**options, "return_indices": indices})
         for indices in (False, True)
