@@ -55,6 +55,10 @@ CONVOLUTIONS = (
     Case("conv2d", "1x2x6x7 to 8, k2x4, sides", normal(1, 2, 6, 7), {"padding": ((0, 1), (2, 1))}, (8, 2, 2, 4)),
     Case("conv2d", "1x3x5x5 to 13, residual, relu", normal(1, 3, 5, 5), {"residual": (1, 13, 5, 5), "padding": "same", "activation": "relu"}, (13, 3, 3, 3)),
     Case("conv2d", "1x1x3x40 to 4, k1x5 s3", normal(1, 1, 3, 40), {"stride": 3, "padding": "same"}, (4, 1, 1, 5)),
+    Case("conv2d", "1x140x22x23 to 5, k1: channels over a block", normal(1, 140, 22, 23), {"residual": (1, 5, 22, 23), "activation": "relu"}, (5, 140, 1, 1)),
+    Case("conv2d", "1x2x3x530 to 5, k1x2: columns over a block", normal(1, 2, 3, 530), {}, (5, 2, 1, 2)),
+    Case("conv2d", "1x2x9x25 to 6, k3 d7x40: taps far apart", normal(1, 2, 9, 25), {"dilation": (7, 40), "padding": (8, 40)}, (6, 2, 3, 3)),
+    Case("conv2d", "1x2x30x23 to 4, k5x4 s3x2 d1x3", normal(1, 2, 30, 23), {"stride": (3, 2), "dilation": (1, 3), "padding": 2}, (4, 2, 5, 4)),
 )
 # Maps around tiles of 2 x 2 and 4 x 4 outputs, for kernels that transform tiles.
 TILED = (
