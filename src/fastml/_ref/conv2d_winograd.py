@@ -114,7 +114,7 @@ def _both_ways(matrix, array):
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def _staged(points, x, weight, bias, residual, pad_top, pad_left, groups, relu, out):
+def staged(points, x, weight, bias, residual, pad_top, pad_left, groups, relu, out):
     """Transform all tiles, multiply, transform back: each stage over the whole image, through memory."""
     tile, size = len(points) - 1, len(points) + 1
     a, g, b = transforms(points)
@@ -142,7 +142,7 @@ def winograd_2x2(
     Should buy 2.25 times fewer. Its points, 0, 1 and -1, cost nothing to multiply by and magnify little: as it sums up
     channels only, not taps, it can be more exact than direct sums are.
     """
-    _staged(SMALL, x, weight, bias, residual, pad_top, pad_left, groups, relu, out)
+    staged(SMALL, x, weight, bias, residual, pad_top, pad_left, groups, relu, out)
 
 
 def winograd_4x4(
@@ -154,7 +154,7 @@ def winograd_4x4(
     Should buy 4 times fewer, and costs digits: with the points of the paper, 0, 1, -1, 2 and -2, its factors range from
     1/24 to 8 in each direction, and what became large cancels in the end.
     """
-    _staged(LAVIN, x, weight, bias, residual, pad_top, pad_left, groups, relu, out)
+    staged(LAVIN, x, weight, bias, residual, pad_top, pad_left, groups, relu, out)
 
 
 def winograd_points(
@@ -165,4 +165,4 @@ def winograd_points(
 
     Between 1/2 and 2 powers of a point stay small, and products of differences, which G divides by, do not vanish.
     """
-    _staged(BETTER, x, weight, bias, residual, pad_top, pad_left, groups, relu, out)
+    staged(BETTER, x, weight, bias, residual, pad_top, pad_left, groups, relu, out)
