@@ -117,8 +117,8 @@ def render(shapes: tuple[tuple[int, int, int], ...] = SHAPES, outputs: int = OUT
     return "\n".join(
         [
             f"{' and '.join(batch(1, *shape) for shape in shapes)} to {outputs} outputs, padded; float32, {isa},",
-            f"NumPy {versions['numpy']}. Errors are shares of the root mean square of the exact values; the ratio is that of",
-            f"the rms error to that of `{direct}`.",
+            f"NumPy {versions['numpy']}. Errors are shares of the root mean square of the exact values; the ratio is",
+            f"that of the rms error to that of `{direct}`.",
             "",
             *table(["algorithm", *heads], names, measured, bases),
             "",

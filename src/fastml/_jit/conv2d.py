@@ -136,8 +136,8 @@ def _gather(values, o, at):
 def _four_outputs(values, offsets, taps, weights, at, step, sums, n):
     """Add all taps to n sums of four outputs, eight taps at a time: 32 multiplications for 12 loads and 4 stores.
 
-    The fastest of 3, 4, 6, 8, 9 and 12 taps of four outputs, and steadier than 6 of six, with 32 vector registers; with
-    16 of them LLVM reloads weights, and 4 taps would be faster by a sixth (measured).
+    The fastest of 3, 4, 6, 8, 9 and 12 taps of four outputs, and steadier than 6 of six, with 32 vector registers. With
+    16 of them LLVM loads weights again and again, at a fifth less speed (measured).
     """
     whole = taps - taps % U(8)
     for t in range(U(0), whole, U(8)):
