@@ -82,16 +82,37 @@ def test_layers_call_only_those_below(path):
     assert [module for module in imported(path) if not within(module, accepted)] == []
 
 
+LAYERS = (("_ref", ".py"), ("_jit", ".py"), ("_core", ".pyx"))
+
+
 def stems(folder, suffix):
     return sorted(path.stem for path in (SOURCE / folder).glob(f"*{suffix}") if not path.stem.startswith("_"))
 
 
+def operation(stem):
+    """What a file is about: it is named after an operation, or after one and an algorithm: `conv2d_winograd`."""
+    return max((op for op in OPS if f"{stem}_".startswith(f"{op}_")), key=len, default=None)
+
+
+def test_the_operation_of_a_file_is_the_longest_that_its_name_begins_with():
+    stems = ("conv2d", "conv2d_winograd", "batch_norm_backward", "batch_norm_fused", "conv2dwinograd", "winograd")
+    assert [*map(operation, stems)] == ["conv2d", "conv2d", "batch_norm_backward", "batch_norm", None, None]
+
+
 def test_every_operation_is_a_file_in_every_layer():
-    for folder, suffix in (("_ref", ".py"), ("_jit", ".py"), ("_core", ".pyx")):
-        assert stems(folder, suffix) == sorted(OPS)
+    for folder, suffix in LAYERS:
+        assert set(OPS) <= set(stems(folder, suffix))
     for op in OPS:
         assert (SOURCE / "ops" / f"{op}.py").exists()
         assert (ROOT / "tests" / f"test_{op}.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "stem"), [(folder, stem) for folder, suffix in LAYERS for stem in stems(folder, suffix)]
+)
+def test_every_file_of_kernels_holds_a_rung_of_its_operation(folder, stem):
+    modules = {(rung.op, rung.kernel.partition(":")[0]) for rung in RUNGS}
+    assert (operation(stem), f"fastml.{folder}.{stem}") in modules
 
 
 def kernels(module):
@@ -112,7 +133,7 @@ def test_the_table_lists_every_kernel_and_no_other():
 @pytest.mark.parametrize("rung", RUNGS, ids=lambda rung: f"{rung.op}-{rung.backend}-{rung.name}")
 def test_a_rung_has_the_name_of_its_kernel_and_takes_the_problem(rung):
     module, _, function = rung.kernel.partition(":")
-    assert module.endswith(f".{rung.op}")
+    assert operation(module.rpartition(".")[2]) == rung.op
     assert function == rung.name
     parameters = inspect.signature(_dispatch.load(rung)).parameters
     assert tuple(parameters) == (*PROBLEMS[rung.op]._fields, "n_threads")

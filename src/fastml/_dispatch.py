@@ -36,6 +36,11 @@ NEEDS: dict[str, Callable[[Any], bool]] = {
     ),
     # The register tile works on 6 output channels at a time; with fewer than 4 of them most of it would be idle.
     "few outputs a group": lambda problem: problem.weight.shape[0] // problem.groups < 4,
+    # What Winograd's transforms are written for.
+    "3 x 3 kernels, stride 1, dilation 1": lambda problem: (
+        problem.weight.shape[2:] == (3, 3)
+        and problem.stride_h == problem.stride_w == problem.dilation_h == problem.dilation_w == 1
+    ),
 }
 
 _default: str | None = None
