@@ -9,39 +9,8 @@ from functools import cache
 from typing import Any
 
 from fastml import _cpu
+from fastml._needs import NEEDS, PAYS
 from fastml._registry import BACKENDS, RUNGS, Rung
-
-# What a rung may ask of a problem: pure functions of one image's shape and the weights', not of batch, threads or time.
-NEEDS: dict[str, Callable[[Any], bool]] = {
-    # What `_core/pool.h` is written for; the place of a maximum in its window, up to 3 rows, must be exact as float32.
-    "2 x 2 or 3 x 3 windows, stride 2": lambda problem: (
-        problem.kernel_h == problem.kernel_w
-        and problem.kernel_h in (2, 3)
-        and problem.stride_h == problem.stride_w == 2
-        and getattr(problem, "dilation_h", 1) == getattr(problem, "dilation_w", 1) == 1
-        and problem.x.shape[2] < 2**22
-    ),
-    "one window a plane": lambda problem: (
-        problem.out.shape[1:] == (1, 1)
-        and problem.kernel_h - problem.pad_top >= problem.x.shape[1]
-        and problem.kernel_w - problem.pad_left >= problem.x.shape[2]
-    ),
-    "1 x 1 kernels, stride 1, no padding": lambda problem: (
-        problem.weight.shape[2:] == (1, 1) and problem.out.shape[2:] == problem.x.shape[2:]
-        and problem.stride_h == problem.stride_w == 1
-    ),
-    "3 x 3 kernels, stride 1, dilation 1": lambda problem: (
-        problem.weight.shape[2:] == (3, 3)
-        and problem.stride_h == problem.stride_w == problem.dilation_h == problem.dilation_w == 1
-    ),
-    # The register tile works on 6 output channels at a time; with fewer than 4 of them most of it would be idle.
-    "few outputs a group": lambda problem: problem.weight.shape[0] // problem.groups < 4,
-    # What Winograd's transforms are written for.
-    "3 x 3 kernels, stride 1, dilation 1": lambda problem: (
-        problem.weight.shape[2:] == (3, 3)
-        and problem.stride_h == problem.stride_w == problem.dilation_h == problem.dilation_w == 1
-    ),
-}
 
 _default: str | None = None
 _context: ContextVar[str | None] = ContextVar("fastml_backend", default=None)
@@ -103,7 +72,13 @@ def rungs(op: str, backend: str | None = None) -> list[Rung]:
 
 
 def serves(rung: Rung, problem: Any) -> bool:
+    """Whether a rung can do it."""
     return not rung.needs or NEEDS[rung.needs](problem)
+
+
+def suits(rung: Rung, problem: Any) -> bool:
+    """Whether it can, and "auto" takes it."""
+    return serves(rung, problem) and (not rung.pays or PAYS[rung.pays](problem))
 
 
 def named(op: str, backend: str | None = None, name: str = "auto") -> Rung | None:
@@ -115,11 +90,11 @@ def named(op: str, backend: str | None = None, name: str = "auto") -> Rung | Non
 
 
 def choose(op: str, problem: Any, backend: str | None = None, name: str = "auto") -> Rung:
-    """The rung called `name`, or with "auto" the last shipping rung whose needs the problem meets."""
+    """The rung called `name`, or with "auto" the last shipping rung that suits the problem."""
     rung = named(op, backend, name)
     if rung is None:
         ladder = rungs(op, current_backend(backend))
-        return next(rung for rung in reversed(ladder) if rung.ships and serves(rung, problem))
+        return next(rung for rung in reversed(ladder) if rung.ships and suits(rung, problem))
     if not serves(rung, problem):
         raise ValueError(f"algorithm {name!r} needs {rung.needs}, which this problem does not have")
     return rung
@@ -160,21 +135,21 @@ def _imported(place: str) -> Callable[..., Any]:
 
 
 @cache
-def _shipping(op: str, backend: str) -> tuple[tuple[Callable[[Any], bool] | None, Callable[..., None]], ...]:
-    """What ships, as needs and kernels, in the order of choice: 3 us of looking through the table, kept.
+def _shipping(op: str, backend: str) -> tuple[tuple[Rung, Callable[..., None]], ...]:
+    """What ships, with kernels, in the order of choice: 3 us of looking through the table, kept.
 
     The last one serves every problem.
     """
     ships = [rung for rung in reversed(rungs(op, backend)) if rung.ships]
-    common = next(i for i, rung in enumerate(ships) if not rung.needs)
-    return tuple((NEEDS[rung.needs] if rung.needs else None, load(rung)) for rung in ships[: common + 1])
+    common = next(i for i, rung in enumerate(ships) if not (rung.needs or rung.pays))
+    return tuple((rung, load(rung)) for rung in ships[: common + 1])
 
 
 def kernel(op: str, problem: Any, backend: str | None = None, name: str = "auto") -> Callable[..., None]:
     """The kernel of the rung that `choose` chooses."""
     if name != "auto":
         return load(choose(op, problem, backend, name))
-    return next(kernel for needs, kernel in _shipping(op, current_backend(backend)) if needs is None or needs(problem))
+    return next(kernel for rung, kernel in _shipping(op, current_backend(backend)) if suits(rung, problem))
 
 
 def of_type(kernel: Callable[..., None], char: str) -> Callable[..., None]:
