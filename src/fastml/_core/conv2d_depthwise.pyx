@@ -22,6 +22,8 @@ from fastml._core._conv2d cimport (
 )
 from fastml._core._types cimport floating
 
+from fastml._core._memory import working_memory
+
 
 cdef enum:
     MOST_POSITIONS = 4096  # of a block
@@ -73,13 +75,13 @@ cdef _rows(
     cdef Py_ssize_t taps = weight.shape[1] * weight.shape[2] * weight.shape[3], task
     cdef Blocks b = cut(vertical, horizontal, groups, weight.shape[1], MOST_POSITIONS, BLOCK_BYTES // sizeof(floating))
     dtype = np.float32 if floating is float else np.float64
-    cdef floating[:, ::1] scratch = np.empty((n_threads, b.channels * b.plane + SLACK + GAP), dtype)
+    cdef floating[:, ::1] memory = working_memory("blocks", n_threads, b.channels * b.plane + SLACK + GAP, dtype)
     cdef int32_t[::1] offset = np.empty(taps, np.int32)
     with nogil:
         fill_offsets(&vertical, &horizontal, b.channels, b.lines, b.pitch, &offset[0])
         for task in prange(x.shape[0] * groups * b.down * b.across, num_threads=n_threads, schedule="static"):
             _weigh(&b, block_at(&b, task), x, weight, &offset[0], taps, bias, residual, relu, out,
-                   &scratch[threadid(), 0])
+                   &memory[threadid(), 0])
 
 
 cdef void _weigh(

@@ -24,6 +24,8 @@ from fastml._core._conv2d cimport (
 from fastml._core._tile cimport LANES_F32, LANES_F64, PANEL, multiply
 from fastml._core._types cimport floating
 
+from fastml._core._memory import working_memory
+
 
 cdef enum:
     MOST_POSITIONS = 512  # of a block
@@ -74,19 +76,20 @@ def direct(
     cdef Py_ssize_t parts = max(1, min(ceil_div(TASKS * n_threads, blocks), panels // LEAST_PANELS)), task
     cdef Py_ssize_t pitch = ceil_div(b.rows * b.pitch, lanes) * lanes, copied = b.channels * b.plane + SLACK
     dtype = np.float32 if floating is float else np.float64
-    cdef floating[::1] unprepared = np.empty(0 if prepared.shape[0] else size_of_panels(weight, groups), dtype)
-    cdef const floating* packed = &prepared[0] if prepared.shape[0] else &unprepared[0]
-    cdef floating[:, ::1] scratch = np.empty((n_threads, copied + GROUP * PANEL * pitch + GAP), dtype)
+    cdef Py_ssize_t unprepared_size = 0 if prepared.shape[0] else size_of_panels(weight, groups)
+    cdef floating[:, ::1] unprepared = working_memory("weights", 1, unprepared_size + 1, dtype)
+    cdef const floating* packed = &prepared[0] if prepared.shape[0] else &unprepared[0, 0]
+    cdef floating[:, ::1] memory = working_memory("blocks", n_threads, copied + GROUP * PANEL * pitch + GAP, dtype)
     cdef int32_t[::1] offset = np.empty(taps, np.int32)
     with nogil:
         if not prepared.shape[0]:
-            pack_panels(weight, groups, n_threads, &unprepared[0])
+            pack_panels(weight, groups, n_threads, &unprepared[0, 0])
         fill_offsets(&vertical, &horizontal, b.channels, b.lines, b.pitch, &offset[0])
         for task in prange(blocks * parts, num_threads=n_threads, schedule="dynamic"):
             _convolve(
                 &b, block_at(&b, task // parts), x, packed, &offset[0], taps, bias, residual, relu, out,
-                panels * (task % parts) // parts, panels * (task % parts + 1) // parts, &scratch[threadid(), 0],
-                &scratch[threadid(), 0] + copied, pitch,
+                panels * (task % parts) // parts, panels * (task % parts + 1) // parts, &memory[threadid(), 0],
+                &memory[threadid(), 0] + copied, pitch,
             )
 
 

@@ -23,6 +23,8 @@ from fastml._core._conv2d cimport (
 from fastml._core._tile cimport PANEL, multiply_and_finish
 from fastml._core._types cimport floating
 
+from fastml._core._memory import working_memory
+
 
 cdef enum:
     MOST_POSITIONS = 4096  # of a block
@@ -59,18 +61,19 @@ def first(
     cdef Py_ssize_t blocks = x.shape[0] * groups * b.down * b.across, panels = ceil_div(weight.shape[0] // groups, PANEL)
     cdef Py_ssize_t parts = max(1, min(ceil_div(TASKS * n_threads, blocks), panels // LEAST_PANELS)), task
     dtype = np.float32 if floating is float else np.float64
-    cdef floating[::1] unprepared = np.empty(0 if prepared.shape[0] else size_of_panels(weight, groups), dtype)
-    cdef const floating* packed = &prepared[0] if prepared.shape[0] else &unprepared[0]
-    cdef floating[:, ::1] scratch = np.empty((n_threads, b.channels * b.plane + SLACK + GAP), dtype)
+    cdef Py_ssize_t unprepared_size = 0 if prepared.shape[0] else size_of_panels(weight, groups)
+    cdef floating[:, ::1] unprepared = working_memory("weights", 1, unprepared_size + 1, dtype)
+    cdef const floating* packed = &prepared[0] if prepared.shape[0] else &unprepared[0, 0]
+    cdef floating[:, ::1] memory = working_memory("blocks", n_threads, b.channels * b.plane + SLACK + GAP, dtype)
     cdef int32_t[::1] offset = np.empty(taps, np.int32)
     with nogil:
         if not prepared.shape[0]:
-            pack_panels(weight, groups, n_threads, &unprepared[0])
+            pack_panels(weight, groups, n_threads, &unprepared[0, 0])
         fill_offsets(&vertical, &horizontal, b.channels, b.lines, b.pitch, &offset[0])
         for task in prange(blocks * parts, num_threads=n_threads, schedule="dynamic"):
             _convolve(
                 &b, block_at(&b, task // parts), x, packed, &offset[0], taps, bias, residual, relu, out,
-                panels * (task % parts) // parts, panels * (task % parts + 1) // parts, &scratch[threadid(), 0],
+                panels * (task % parts) // parts, panels * (task % parts + 1) // parts, &memory[threadid(), 0],
             )
 
 

@@ -20,6 +20,8 @@ from fastml._core._conv2d cimport (
 from fastml._core._tile cimport LANES_F32, LANES_F64, PANEL
 from fastml._core._types cimport floating
 
+from fastml._core._memory import working_memory
+
 
 cdef enum:
     LEAST_PANELS = 8  # of a task, or packing pixels for a few outputs would cost more than it saves
@@ -55,20 +57,21 @@ def gemm(
                                 min(ceil_div(TASKS * n_threads, blocks), panels // LEAST_PANELS))
     cdef Py_ssize_t sums = ceil_div(panels, parts) * PANEL if weight.shape[1] > MOST_DEPTH else 0
     dtype = np.float32 if floating is float else np.float64
-    cdef floating[::1] unprepared = np.empty(0 if prepared.shape[0] else size_of_panels(weight, groups), dtype)
-    cdef const floating* packed = &prepared[0] if prepared.shape[0] else &unprepared[0]
-    cdef floating[:, ::1] scratch = np.empty((n_threads, (STRIP + sums) * STRIPS * pitch + GAP), dtype)
+    cdef Py_ssize_t unprepared_size = 0 if prepared.shape[0] else size_of_panels(weight, groups)
+    cdef floating[:, ::1] unprepared = working_memory("weights", 1, unprepared_size + 1, dtype)
+    cdef const floating* packed = &prepared[0] if prepared.shape[0] else &unprepared[0, 0]
+    cdef floating[:, ::1] memory = working_memory("blocks", n_threads, (STRIP + sums) * STRIPS * pitch + GAP, dtype)
     cdef int32_t[::1] offset = np.arange(0, MOST_DEPTH * pitch, pitch, dtype=np.int32)
     with nogil:
         if not prepared.shape[0]:
-            pack_panels(weight, groups, n_threads, &unprepared[0])
+            pack_panels(weight, groups, n_threads, &unprepared[0, 0])
         for task in prange(blocks * parts, num_threads=n_threads, schedule="dynamic"):
             block = task // parts
             first = block % across * STRIPS * pitch
             _piece_by_piece(
                 Packed(min(STRIPS * pitch, pixels - first), pitch, 0, 0, weight.shape[1]), first, x, packed,
                 &offset[0], bias, residual, relu, out, block // (groups * across), block // across % groups, groups,
-                panels * (task % parts) // parts, panels * (task % parts + 1) // parts, &scratch[threadid(), 0],
+                panels * (task % parts) // parts, panels * (task % parts + 1) // parts, &memory[threadid(), 0],
             )
 
 

@@ -23,6 +23,8 @@ from fastml._core._conv2d cimport (
 from fastml._core._tile cimport LANES_F32, LANES_F64, PANEL, multiply
 from fastml._core._types cimport floating
 
+from fastml._core._memory import working_memory
+
 
 cdef enum:
     MOST_TILES = 64  # of a block
@@ -94,30 +96,40 @@ cdef inline Py_ssize_t _size_of_parts(Py_ssize_t panels, Py_ssize_t channels, Py
 
 
 def _prepared(const floating[:, :, :, ::1] weight, Py_ssize_t groups, Py_ssize_t m, Py_ssize_t n_threads):
-    """As (group, part of GROUP panels, point, panel, channel, 4 outputs): in the order in which they are read."""
-    cdef Py_ssize_t outputs = weight.shape[0] // groups, panels = ceil_div(outputs, PANEL), channels = weight.shape[1]
-    cdef Py_ssize_t panel, all_panels = _size_of_parts(panels, channels, m)
+    cdef Py_ssize_t panels = ceil_div(weight.shape[0] // groups, PANEL), channels = weight.shape[1]
     dtype = np.float32 if floating is float else np.float64
-    prepared = np.empty(groups * all_panels, dtype)
+    prepared = np.empty(groups * _size_of_parts(panels, channels, m), dtype)
     cdef floating[::1] to = prepared
-    cdef floating[:, ::1] scratch = np.empty((n_threads, channels * 9 * PANEL), dtype)
-    for panel in prange(groups * panels, nogil=True, num_threads=n_threads, schedule="static"):
-        _panel_at_points(&weight[panel // panels * outputs + panel % panels * PANEL, 0, 0, 0],
-                         min(PANEL, outputs - panel % panels * PANEL), channels, m, panel % panels, panels,
-                         &scratch[threadid(), 0], &to[panel // panels * all_panels])
+    cdef floating[:, ::1] memory = working_memory("weights", n_threads, channels * 9 * PANEL, dtype)
+    with nogil:
+        _prepare_all(weight, groups, m, n_threads, &memory[0, 0], memory.shape[1], &to[0])
     return prepared
 
 
-cdef void _panel_at_points(
-    const floating* weight, Py_ssize_t outputs, Py_ssize_t channels, Py_ssize_t m, Py_ssize_t panel, Py_ssize_t panels,
+cdef void _prepare_all(
+    const floating[:, :, :, ::1] weight, Py_ssize_t groups, Py_ssize_t m, Py_ssize_t n_threads, floating* memory,
+    Py_ssize_t apart, floating* to
+) noexcept nogil:
+    """As (group, part of GROUP panels, point, panel, channel, 4 outputs): in the order in which they are read."""
+    cdef Py_ssize_t panels = ceil_div(weight.shape[0] // groups, PANEL), parts = ceil_div(panels, GROUP), task
+    cdef Py_ssize_t size = _size_of_parts(panels, weight.shape[1], m)
+    for task in prange(groups * parts, num_threads=n_threads, schedule="static"):
+        _prepare_part(weight, groups, task // parts, task % parts, m, memory + threadid() * apart,
+                      to + task // parts * size + _size_of_parts(task % parts * GROUP, weight.shape[1], m))
+
+
+cdef void _prepare_part(
+    const floating[:, :, :, ::1] weight, Py_ssize_t groups, Py_ssize_t group, Py_ssize_t part, Py_ssize_t m,
     floating* packed, floating* to
 ) noexcept nogil:
-    cdef Py_ssize_t part = panel // GROUP * GROUP, size = channels * PANEL, c
-    cdef Py_ssize_t apart = min(GROUP, panels - part) * size + GAP
-    pack_panel(weight, outputs, channels * 9, packed)
-    to += _size_of_parts(part, channels, m) + (panel - part) * size
-    for c in range(channels):
-        weights_at_points(m, packed + c * 9 * PANEL, to + c * PANEL, apart)
+    """The weights of GROUP panels at the points."""
+    cdef Py_ssize_t outputs = weight.shape[0] // groups, channels = weight.shape[1], size = channels * PANEL, c, panel
+    cdef Py_ssize_t panels = min(GROUP, ceil_div(outputs, PANEL) - part * GROUP), first
+    for panel in range(panels):
+        first = (part * GROUP + panel) * PANEL
+        pack_panel(&weight[group * outputs + first, 0, 0, 0], min(PANEL, outputs - first), channels * 9, packed)
+        for c in range(channels):
+            weights_at_points(m, packed + c * 9 * PANEL, to + panel * size + c * PANEL, panels * size + GAP)
 
 
 def winograd(
@@ -173,32 +185,72 @@ cdef _convolve(
     cdef Py_ssize_t lanes = LANES_F32 if floating is float else LANES_F64
     cdef Tiles t = _tiles(m, groups, weight.shape[1], weight.shape[0] // groups, x.shape[2], x.shape[3], pad_top,
                           pad_left, out.shape[2], out.shape[3], lanes, sizeof(floating))
-    cdef const floating[::1] u = prepared if prepared.shape[0] else _prepared(weight, groups, m, n_threads)
     cdef Py_ssize_t blocks = x.shape[0] * groups * t.blocks, parts = ceil_div(ceil_div(t.outputs, PANEL), GROUP)
     cdef Py_ssize_t chunks = ceil_div(t.channels, CHANNELS), size = t.points * t.plane, task
     # Few blocks are computed by all threads together, first stage first; of many, each thread takes its own.
     cdef bint together = blocks < 8 * n_threads and blocks * size * sizeof(floating) <= n_threads * SHARED_BYTES
+    # Weights that are not prepared: if there are enough parts of them, each is prepared by the thread that uses it, and
+    # stays in its cache; else all of them are prepared first.
+    cdef bint unprepared = prepared.shape[0] == 0, by_part = unprepared and together and groups * parts >= 2 * n_threads
+    cdef Py_ssize_t whole = groups * _size_of_parts(ceil_div(t.outputs, PANEL), t.channels, m)
+    cdef Py_ssize_t part = _size_of_parts(GROUP, t.channels, m), split = _size_of_split(&t, lanes)
     dtype = np.float32 if floating is float else np.float64
-    cdef floating[:, ::1] v = np.empty((blocks if together else n_threads, size), dtype)
-    cdef Py_ssize_t split = m * (m + 2) * ((t.rows + 1) * t.columns + 2 * lanes) + m * (t.columns + 3 * lanes)
-    cdef Py_ssize_t rows = m * m * t.lanes + lanes * t.lanes
-    cdef floating[:, ::1] scratch = np.empty((n_threads, max(split, t.points * t.sums + rows) + GAP * 4), dtype)
+    cdef floating[:, ::1] v = working_memory("tiles", blocks if together else n_threads, size, dtype)
+    cdef floating[:, ::1] own = working_memory("weights", 1, whole if unprepared and not by_part else 1, dtype)
+    cdef floating[:, ::1] memory = working_memory(
+        "blocks", n_threads,
+        max(split, t.points * t.sums + (m * m + 1) * t.lanes) + unprepared * (part + t.channels * 9 * PANEL), dtype,
+    )
+    cdef const floating* u = &own[0, 0] if unprepared else &prepared[0]
     cdef int32_t[::1] offset = np.arange(0, t.channels * t.lanes, t.lanes, dtype=np.int32)
     with nogil:
+        if unprepared and not by_part:
+            _prepare_all(weight, groups, m, n_threads, &memory[0, 0], memory.shape[1], &own[0, 0])
         if together:
             for task in prange(blocks * chunks, num_threads=n_threads, schedule="dynamic"):
-                _to_points(&t, x, task // chunks, task % chunks * CHANNELS, &scratch[threadid(), 0],
-                           &v[task // chunks, 0])
+                _to_points(&t, x, task // chunks, task % chunks * CHANNELS, &memory[threadid(), 0], &v[task // chunks, 0])
+        if by_part:
+            for task in prange(groups * parts, num_threads=n_threads, schedule="dynamic"):
+                _part_of_all(&t, x, weight, &offset[0], bias, residual, relu, out, task // parts, task % parts,
+                             &v[0, 0], v.shape[1], &memory[threadid(), 0], part)
+        elif together:
             for task in prange(blocks * parts, num_threads=n_threads, schedule="dynamic"):
-                _from_points(&t, x, weight, &u[0], &offset[0], bias, residual, relu, out, task % blocks,
-                             task // blocks, &v[task % blocks, 0], &scratch[threadid(), 0])
+                _from_points(&t, x, weight, _part_of(&t, u, task % blocks, task // blocks), &offset[0], bias, residual,
+                             relu, out, task % blocks, task // blocks, &v[task % blocks, 0], &memory[threadid(), 0])
         else:
             for task in prange(blocks, num_threads=n_threads, schedule="dynamic"):
-                _whole_block(&t, x, weight, &u[0], &offset[0], bias, residual, relu, out, task, parts,
-                             &v[threadid(), 0], &scratch[threadid(), 0])
+                _all_of_block(&t, x, weight, u, &offset[0], bias, residual, relu, out, task, parts,
+                              &v[threadid(), 0], &memory[threadid(), 0])
 
 
-cdef void _whole_block(
+cdef inline Py_ssize_t _size_of_split(Tiles* t, Py_ssize_t lanes) noexcept nogil:
+    """Of a channel of a block, split by column of the tile, and a padded row."""
+    return t.m * (t.m + 2) * ((t.rows + 1) * t.columns + 2 * lanes) + t.m * (t.columns + 3 * lanes)
+
+
+cdef inline const floating* _part_of(Tiles* t, const floating* u, Py_ssize_t block, Py_ssize_t part) noexcept nogil:
+    cdef Py_ssize_t group = block // t.blocks % t.groups
+    return (u + group * _size_of_parts(ceil_div(t.outputs, PANEL), t.channels, t.m)
+            + _size_of_parts(part * GROUP, t.channels, t.m))
+
+
+cdef void _part_of_all(
+    Tiles* t, const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] weight, const int32_t* offset,
+    const floating[::1] bias, const floating[:, :, :, ::1] residual, bint relu, floating[:, :, :, ::1] out,
+    Py_ssize_t group, Py_ssize_t part, const floating* v, Py_ssize_t size, floating* memory, Py_ssize_t size_of_part
+) noexcept nogil:
+    """A part of the weights, prepared and used for all blocks."""
+    cdef Py_ssize_t n, i, block
+    cdef floating* packed = memory + size_of_part
+    _prepare_part(weight, t.groups, group, part, t.m, packed, memory)
+    for n in range(x.shape[0]):
+        for i in range(t.blocks):
+            block = (n * t.groups + group) * t.blocks + i
+            _from_points(t, x, weight, memory, offset, bias, residual, relu, out, block, part, v + block * size,
+                         packed + t.channels * 9 * PANEL)
+
+
+cdef void _all_of_block(
     Tiles* t, const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] weight, const floating* u,
     const int32_t* offset, const floating[::1] bias, const floating[:, :, :, ::1] residual, bint relu,
     floating[:, :, :, ::1] out, Py_ssize_t block, Py_ssize_t parts, floating* v, floating* scratch
@@ -207,7 +259,7 @@ cdef void _whole_block(
     for i in range(ceil_div(t.channels, CHANNELS)):
         _to_points(t, x, block, i * CHANNELS, scratch, v)
     for i in range(parts):
-        _from_points(t, x, weight, u, offset, bias, residual, relu, out, block, i, v, scratch)
+        _from_points(t, x, weight, _part_of(t, u, block, i), offset, bias, residual, relu, out, block, i, v, scratch)
 
 
 cdef void _to_points(
@@ -244,9 +296,8 @@ cdef void _from_points(
     cdef Py_ssize_t pieces = ceil_div(t.across, t.columns), group = image % t.groups, point, chunk, o
     cdef Py_ssize_t first_row = block % t.blocks // pieces * t.rows, first_column = block % pieces * t.columns
     cdef Py_ssize_t rows = min(t.rows, t.down - first_row), columns = min(t.columns, t.across - first_column)
-    cdef Py_ssize_t vectors = ceil_div(rows * columns, lanes), all_panels = ceil_div(t.outputs, PANEL)
-    cdef Py_ssize_t panels = min(GROUP, all_panels - part * GROUP), size = t.channels * PANEL
-    u += group * _size_of_parts(all_panels, t.channels, t.m) + _size_of_parts(part * GROUP, t.channels, t.m)
+    cdef Py_ssize_t vectors = ceil_div(rows * columns, lanes), size = t.channels * PANEL
+    cdef Py_ssize_t panels = min(GROUP, ceil_div(t.outputs, PANEL) - part * GROUP)
     for point in range(t.points):
         for chunk in range(ceil_div(t.channels, DEPTH)):
             multiply(vectors, panels, min(DEPTH, t.channels - chunk * DEPTH),
