@@ -73,13 +73,14 @@ cdef _rows(
     cdef Axis vertical = windows(x.shape[2], weight.shape[2], stride_h, pad_top, dilation_h, out.shape[2])
     cdef Axis horizontal = windows(x.shape[3], weight.shape[3], stride_w, pad_left, dilation_w, out.shape[3])
     cdef Py_ssize_t taps = weight.shape[1] * weight.shape[2] * weight.shape[3], task
-    cdef Blocks b = cut(vertical, horizontal, groups, weight.shape[1], MOST_POSITIONS, BLOCK_BYTES // sizeof(floating))
+    cdef Blocks b = cut(vertical, horizontal, x.shape[0], groups, weight.shape[1], MOST_POSITIONS,
+                        BLOCK_BYTES // sizeof(floating), n_threads)
     dtype = np.float32 if floating is float else np.float64
     cdef floating[:, ::1] memory = working_memory("blocks", n_threads, b.channels * b.plane + SLACK + GAP, dtype)
     cdef int32_t[::1] offset = np.empty(taps, np.int32)
     with nogil:
         fill_offsets(&vertical, &horizontal, b.channels, b.lines, b.pitch, &offset[0])
-        for task in prange(x.shape[0] * groups * b.down * b.across, num_threads=n_threads, schedule="static"):
+        for task in prange(b.count, num_threads=n_threads, schedule="static"):
             _weigh(&b, block_at(&b, task), x, weight, &offset[0], taps, bias, residual, relu, out,
                    &memory[threadid(), 0])
 
