@@ -36,17 +36,6 @@ cdef extern from "depthwise.h" nogil:
     ) noexcept
 
 
-cdef extern from "winograd.h" nogil:
-    void weights_at_points(int m, const void* weight, void* to, Py_ssize_t apart) noexcept
-    void split_row(int m, const void* row, Py_ssize_t tiles, void* to, Py_ssize_t plane) noexcept
-    void input_tiles(
-        int m, const void* x, Py_ssize_t plane, Py_ssize_t across, void* to, Py_ssize_t apart
-    ) noexcept
-    void output_tiles(
-        int m, const void* x, Py_ssize_t apart, void* to, Py_ssize_t pitch, void* probe
-    ) noexcept
-
-
 cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
     return (a + b - 1) // b
 

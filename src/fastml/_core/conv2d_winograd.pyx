@@ -14,98 +14,30 @@ from fastml._core._conv2d cimport (
     ceil_div,
     copy_row,
     finish_row,
-    input_tiles,
-    output_tiles,
     pack_panel,
-    split_row,
-    weights_at_points,
 )
 from fastml._core._tile cimport LANES_F32, LANES_F64, PANEL, multiply
 from fastml._core._types cimport floating
+from fastml._core._winograd cimport (
+    GAP,
+    GROUP,
+    Block,
+    Tiles,
+    block_of_tiles,
+    cut_tiles,
+    input_tiles,
+    output_tiles,
+    size_of_parts,
+    split_row,
+    weights_at_points,
+)
 
 from fastml._core._memory import working_memory
 
 
 cdef enum:
-    MOST_TILES = 64  # of a block
-    BLOCK_BYTES = 640 * 1024  # of a block's tiles at the points
-    GROUP = 4  # panels of outputs whose sums are kept between the second and the third stage
     CHANNELS = 16  # of a task of the first stage
-    DEPTH = 64  # channels in one go
-    GAP = 16  # values, so that planes do not lie a power of two apart, which would put them into few sets of a cache
-
-
-cdef struct Tiles:
-    Py_ssize_t m  # a tile makes m x m outputs
-    Py_ssize_t points  # (m + 2) ** 2
-    Py_ssize_t down  # tiles of an image
-    Py_ssize_t across
-    Py_ssize_t cuts  # of the rows, into blocks
-    Py_ssize_t rows  # of tiles, of a block, at the most
-    Py_ssize_t columns
-    Py_ssize_t lanes  # tiles of a block, rounded up to vectors
-    Py_ssize_t blocks  # of an image
-    Py_ssize_t channels  # of a group
-    Py_ssize_t outputs
-    Py_ssize_t groups
-    Py_ssize_t h  # of the input
-    Py_ssize_t w
-    Py_ssize_t pad_top
-    Py_ssize_t pad_left
-    Py_ssize_t plane  # values from one point to the next, of tiles
-    Py_ssize_t sums  # and of sums
-
-
-cdef Tiles _tiles(
-    Py_ssize_t m, Py_ssize_t groups, Py_ssize_t channels, Py_ssize_t outputs, Py_ssize_t h, Py_ssize_t w,
-    Py_ssize_t pad_top, Py_ssize_t pad_left, Py_ssize_t out_h, Py_ssize_t out_w, Py_ssize_t lanes, Py_ssize_t itemsize,
-    Py_ssize_t images, Py_ssize_t n_threads
-) noexcept nogil:
-    """Blocks of whole rows of tiles, or pieces of long rows, as many for each thread if that can be.
-
-    How tiles are cut into blocks changes no bit of what is computed for them.
-    """
-    cdef Tiles t
-    cdef Py_ssize_t most, pieces, cuts, vectors, all_in_all
-    t.m, t.points, t.groups, t.channels, t.outputs = m, (m + 2) * (m + 2), groups, channels, outputs
-    t.h, t.w, t.pad_top, t.pad_left = h, w, pad_top, pad_left
-    t.down, t.across = ceil_div(out_h, m), ceil_div(out_w, m)
-    most = max(2 * lanes, min(MOST_TILES, BLOCK_BYTES // (t.points * channels * itemsize)))
-    pieces = ceil_div(t.across, most)
-    t.columns = ceil_div(t.across, pieces)
-    t.cuts = ceil_div(t.down, max(most // t.columns, 1))
-    all_in_all = t.cuts * _vectors(ceil_div(t.down, t.cuts) * t.columns, lanes)
-    for cuts in range(t.cuts, min(t.down, 2 * t.cuts) + 1):
-        vectors = _vectors(ceil_div(t.down, cuts) * t.columns, lanes)
-        if images * groups * pieces * cuts % n_threads == 0 and 4 * cuts * vectors <= 5 * all_in_all:
-            t.cuts = cuts
-            break
-    t.rows = ceil_div(t.down, t.cuts)
-    t.lanes = ceil_div(t.rows * t.columns, lanes) * lanes
-    t.blocks = t.cuts * pieces
-    t.plane, t.sums = channels * t.lanes + GAP, GROUP * PANEL * t.lanes + GAP
-    return t
-
-
-cdef inline Py_ssize_t _vectors(Py_ssize_t tiles, Py_ssize_t lanes) noexcept nogil:
-    """A single one takes the microkernel as long as two."""
-    return max(ceil_div(tiles, lanes), 2)
-
-
-cdef struct Block:
-    Py_ssize_t n
-    Py_ssize_t group
-    Py_ssize_t row  # of tiles, the first
-    Py_ssize_t column
-    Py_ssize_t rows
-    Py_ssize_t columns
-
-
-cdef Block _block_at(Tiles* t, Py_ssize_t index) noexcept nogil:
-    cdef Py_ssize_t pieces = t.blocks // t.cuts, image = index // t.blocks, cut = index // pieces % t.cuts
-    cdef Py_ssize_t row = t.down * cut // t.cuts, column = index % pieces * t.columns
-    return Block(image // t.groups, image % t.groups, row, column, t.down * (cut + 1) // t.cuts - row,
-                 min(t.columns, t.across - column))
+    DEPTH = 64  # channels in one go: sums of blocks have smaller errors than one long sum
 
 
 def prepare(const floating[:, :, :, ::1] weight, Py_ssize_t groups, Py_ssize_t n_threads):
@@ -118,15 +50,10 @@ def prepare_2x2(const floating[:, :, :, ::1] weight, Py_ssize_t groups, Py_ssize
     return _prepared(weight, groups, 2, n_threads)
 
 
-cdef inline Py_ssize_t _size_of_parts(Py_ssize_t panels, Py_ssize_t channels, Py_ssize_t m) noexcept nogil:
-    """Of the weights at the points, for so many panels of outputs."""
-    return (m + 2) * (m + 2) * (panels * PANEL * channels + ceil_div(panels, GROUP) * GAP)
-
-
 def _prepared(const floating[:, :, :, ::1] weight, Py_ssize_t groups, Py_ssize_t m, Py_ssize_t n_threads):
     cdef Py_ssize_t panels = ceil_div(weight.shape[0] // groups, PANEL), channels = weight.shape[1]
     dtype = np.float32 if floating is float else np.float64
-    prepared = np.empty(groups * _size_of_parts(panels, channels, m), dtype)
+    prepared = np.empty(groups * size_of_parts(panels, channels, m), dtype)
     cdef floating[::1] to = prepared
     cdef floating[:, ::1] memory = working_memory("weights", n_threads, channels * 9 * PANEL, dtype)
     with nogil:
@@ -140,10 +67,10 @@ cdef void _prepare_all(
 ) noexcept nogil:
     """As (group, part of GROUP panels, point, panel, channel, 4 outputs): in the order in which they are read."""
     cdef Py_ssize_t panels = ceil_div(weight.shape[0] // groups, PANEL), parts = ceil_div(panels, GROUP), task
-    cdef Py_ssize_t size = _size_of_parts(panels, weight.shape[1], m)
+    cdef Py_ssize_t size = size_of_parts(panels, weight.shape[1], m)
     for task in prange(groups * parts, num_threads=n_threads, schedule="static"):
         _prepare_part(weight, groups, task // parts, task % parts, m, memory + threadid() * apart,
-                      to + task // parts * size + _size_of_parts(task % parts * GROUP, weight.shape[1], m))
+                      to + task // parts * size + size_of_parts(task % parts * GROUP, weight.shape[1], m))
 
 
 cdef void _prepare_part(
@@ -211,8 +138,8 @@ cdef _convolve(
     Py_ssize_t groups, bint relu, floating[:, :, :, ::1] out, Py_ssize_t m, Py_ssize_t n_threads
 ):
     cdef Py_ssize_t lanes = LANES_F32 if floating is float else LANES_F64
-    cdef Tiles t = _tiles(m, groups, weight.shape[1], weight.shape[0] // groups, x.shape[2], x.shape[3], pad_top,
-                          pad_left, out.shape[2], out.shape[3], lanes, sizeof(floating), x.shape[0], n_threads)
+    cdef Tiles t = cut_tiles(m, groups, weight.shape[1], weight.shape[0] // groups, x.shape[2], x.shape[3], pad_top,
+                             pad_left, out.shape[2], out.shape[3], lanes, sizeof(floating), x.shape[0], n_threads)
     cdef Py_ssize_t blocks = x.shape[0] * groups * t.blocks, parts = ceil_div(ceil_div(t.outputs, PANEL), GROUP)
     cdef Py_ssize_t chunks = ceil_div(t.channels, CHANNELS), size = t.points * t.plane, task
     # Each thread takes its own blocks; fewer than threads are computed by all together, first stage first.
@@ -220,8 +147,8 @@ cdef _convolve(
     # Weights that are not prepared: if there are enough parts of them, each is prepared by the thread that uses it, and
     # stays in its cache; else all of them are prepared first.
     cdef bint unprepared = prepared.shape[0] == 0, by_part = unprepared and together and groups * parts >= 2 * n_threads
-    cdef Py_ssize_t whole = groups * _size_of_parts(ceil_div(t.outputs, PANEL), t.channels, m)
-    cdef Py_ssize_t part = _size_of_parts(GROUP, t.channels, m), split = _size_of_split(&t, lanes)
+    cdef Py_ssize_t whole = groups * size_of_parts(ceil_div(t.outputs, PANEL), t.channels, m)
+    cdef Py_ssize_t part = size_of_parts(GROUP, t.channels, m), split = _size_of_split(&t, lanes)
     dtype = np.float32 if floating is float else np.float64
     cdef floating[:, ::1] v = working_memory("tiles", blocks if together else n_threads, size, dtype)
     cdef floating[:, ::1] own = working_memory("weights", 1, whole if unprepared and not by_part else 1, dtype)
@@ -258,8 +185,8 @@ cdef inline Py_ssize_t _size_of_split(Tiles* t, Py_ssize_t lanes) noexcept nogil
 
 cdef inline const floating* _part_of(Tiles* t, const floating* u, Py_ssize_t block, Py_ssize_t part) noexcept nogil:
     cdef Py_ssize_t group = block // t.blocks % t.groups
-    return (u + group * _size_of_parts(ceil_div(t.outputs, PANEL), t.channels, t.m)
-            + _size_of_parts(part * GROUP, t.channels, t.m))
+    return (u + group * size_of_parts(ceil_div(t.outputs, PANEL), t.channels, t.m)
+            + size_of_parts(part * GROUP, t.channels, t.m))
 
 
 cdef void _part_of_all(
@@ -295,7 +222,7 @@ cdef void _to_points(
 ) noexcept nogil:
     """The first stage, for CHANNELS channels: split rows by column of the tile, then transform vectors of tiles."""
     cdef Py_ssize_t lanes = LANES_F32 if floating is float else LANES_F64, n = t.m + 2, c, i, y, vector
-    cdef Block b = _block_at(t, block)
+    cdef Block b = block_of_tiles(t, block)
     cdef Py_ssize_t plane = (t.rows + 1) * t.columns + 2 * lanes, length = t.m * (b.columns + 2 * lanes)
     cdef Py_ssize_t top = b.row * t.m - t.pad_top, left = b.column * t.m - t.pad_left
     cdef Py_ssize_t first = min(max(0, -left), length), last = max(first, min(t.w - left, length))
@@ -319,7 +246,7 @@ cdef void _from_points(
 ) noexcept nogil:
     """The second and the third stage, for GROUP panels of outputs."""
     cdef Py_ssize_t lanes = LANES_F32 if floating is float else LANES_F64, size = t.channels * PANEL, point, chunk, o
-    cdef Block b = _block_at(t, block)
+    cdef Block b = block_of_tiles(t, block)
     cdef Py_ssize_t vectors = ceil_div(b.rows * b.columns, lanes), first = part * GROUP * PANEL
     cdef Py_ssize_t panels = min(GROUP, ceil_div(t.outputs, PANEL) - part * GROUP)
     for point in range(t.points):
