@@ -22,6 +22,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BatchNormGradients": "ops.batch_norm_backward",
+    "Conv2dGradients": "ops.conv2d_backward",
     "Moments": "ops.moments",
     "PCA": "estimators.pca",
     "PCAResult": "ops.pca",
@@ -33,6 +34,7 @@ _HOMES = {
     "batch_norm_backward": "ops.batch_norm_backward",
     "configuration": "ops.explain",
     "conv2d": "ops.conv2d",
+    "conv2d_backward": "ops.conv2d_backward",
     "explain": "ops.explain",
     "fold_batch_norm": "ops.fold_batch_norm",
     "get_num_threads": "_threads",

@@ -28,6 +28,8 @@ NEEDS: dict[str, Callable[[Any], bool]] = {
     ),
     # The register tile works on 6 output channels at a time; with fewer than 4 of them most of it would be idle.
     "few outputs a group": lambda problem: problem.weight.shape[0] // problem.groups < 4,
+    # Vectors of 2 x 8 outputs would be empty for the greater part; a dot product does with one output.
+    "fewer than 8 outputs a group": lambda problem: problem.grad_out.shape[1] // problem.groups < 8,
 }
 
 _default: str | None = None

@@ -5,6 +5,7 @@ argument list of every kernel of that operation, and the array that the caller g
 Python integers before any array is made. `numbers`, `arrays` and `windows` hold the pieces.
 """
 
+from fastml._validate.gradients import conv2d_backward
 from fastml._validate.images import batch_norm, batch_norm_backward, conv2d, fold_batch_norm
 from fastml._validate.matrices import empty_moments, finite_result, moments, pca, rows_of, standardize
 from fastml._validate.pooling import (
@@ -22,6 +23,7 @@ __all__ = [
     "batch_norm",
     "batch_norm_backward",
     "conv2d",
+    "conv2d_backward",
     "empty_moments",
     "finite_result",
     "fold_batch_norm",
