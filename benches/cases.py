@@ -26,7 +26,7 @@ class Case:
     name: str
     make: Callable[[], np.ndarray]  # the main array, float64
     options: dict[str, Any] = field(default_factory=dict)  # keyword arguments of the operation, or of the class
-    weight: tuple[int, ...] = ()  # conv2d: shape of the weights
+    weight: tuple[int, ...] = ()  # conv2d and its gradients: shape of the weights
     method: str = ""  # of a class: what is timed
     dtypes: tuple[str, ...] = DTYPES[:1]
     skip: tuple[str, ...] = ()  # contenders that would take seconds a call
@@ -46,6 +46,7 @@ class Case:
                 options[name] = random.uniform(0.5, 2, size=options[name]).astype(dtype)
         others = {
             "conv2d": self._filters,
+            "conv2d_backward": self._gradient_of_filters,
             "batch_norm": self._channels,
             "batch_norm_backward": self._gradient_of_channels,
             "max_pool2d_backward": self._gradient_of_maxima,
@@ -68,6 +69,12 @@ class Case:
         fan_in = np.prod(self.weight[1:])
         weight = random.normal(scale=np.sqrt(2 / fan_in), size=self.weight).astype(x.dtype)
         return (x, weight, random.normal(size=self.weight[0]).astype(x.dtype)), options
+
+    def _gradient_of_filters(self, x: Any, random: Any, options: Any) -> Any:
+        (_, weight, _), _ = self._filters(x, random, options)
+        forward = {name: value for name, value in options.items() if not name.startswith("needs_")}
+        shape = _validate.conv2d(x, weight, **forward)[1].shape
+        return (random.normal(size=shape).astype(x.dtype), x, weight), options
 
     def _channels(self, x: Any, random: Any, options: Any) -> Any:
         """Running mean and variance, weight, bias."""
@@ -135,6 +142,11 @@ def cost(case: Case, dtype: str) -> Cost:
         return Cost(given + again, written, 8 * x.size, given + written)
     if case.op in ("pca", "PCA"):  # half of a symmetric product, 2 flops each
         return Cost(given, 0, x.size * (x.shape[1] + 1.0), given)
+    if case.op == "conv2d_backward":
+        grad_out, x, weight = args
+        needs_x, needs_weight = (options.get(f"needs_grad_{name}", True) for name in ("x", "weight"))
+        written = float(x.nbytes * needs_x + weight.nbytes * needs_weight)
+        return Cost(given, written, 2.0 * grad_out.size * weight[0].size * (needs_x + needs_weight), given + written)
     if case.op.endswith("_backward"):  # pooling: the last argument is the shape of the input
         written = float(np.prod(args[-1])) * x.itemsize
         return Cost(given, written, x.size, given + written)
@@ -210,6 +222,14 @@ TRAINING = {"training": True}
 MAPS = ((8, 64, 56, 56), (32, 64, 32, 32), (8, 256, 14, 14))  # batches that batch_norm sees in residual networks
 POOLED = (((8, 64, 112, 112), "k2 s2", K2), ((8, 64, 112, 112), "k3 s2 p1", K3), ((1, 64, 224, 224), "k2 s2", K2),
           ((32, 32, 28, 28), "k2 s2", K2))  # fmt: skip
+LAYERS = (  # whose gradients are timed, but for the first one
+    ("8x64x56x56 to 64, k3", (8, 64, 56, 56), {"padding": 1}, (64, 64, 3, 3)),
+    ("8x256x14x14 to 256, k3", (8, 256, 14, 14), {"padding": 1}, (256, 256, 3, 3)),
+    ("1x128x56x56 to 128, k3 s2", (1, 128, 56, 56), {"padding": 1, "stride": 2}, (128, 128, 3, 3)),
+    ("1x256x56x56 to 64, k1", (1, 256, 56, 56), {}, (64, 256, 1, 1)),
+    ("1x96x112x112 depthwise, k3", (1, 96, 112, 112), {"padding": 1, "groups": 96}, (96, 1, 3, 3)),
+    ("32x1x28x28 to 32, k5", (32, 1, 28, 28), {}, (32, 1, 5, 5)),
+)
 SLOW = ("NumPy",)
 
 BENCH: tuple[Case, ...] = (
@@ -228,6 +248,9 @@ BENCH: tuple[Case, ...] = (
     Case("conv2d", "random 1x256x14x14 to 256, k3", normal(1, 256, 14, 14), {"padding": 1}, (256, 256, 3, 3)),
     Case("conv2d", "random 1x256x56x56 to 64, k1", normal(1, 256, 56, 56), {}, (64, 256, 1, 1)),
     Case("conv2d", "random 1x96x112x112 depthwise, k3", normal(1, 96, 112, 112), {"padding": 1, "groups": 96}, (96, 1, 3, 3)),
+    *(Case("conv2d_backward", name, normal(*shape), options, weight) for name, shape, options, weight in LAYERS),
+    Case("conv2d_backward", "photograph 1x3x224x224 to 64, k7 s2", lambda: photograph(224, 224), {"stride": 2, "padding": 3}, (64, 3, 7, 7)),
+    Case("conv2d_backward", "photograph 1x3x224x224 to 64, k7 s2, without grad_x", lambda: photograph(224, 224), {"stride": 2, "padding": 3, "needs_grad_x": False}, (64, 3, 7, 7)),
     Case("max_pool2d", "photographs 2x3x427x640, k2", photographs, K2, dtypes=DTYPES),
     *(Case("max_pool2d", f"{batch(*shape)}, {name}", normal(*shape), options) for shape, name, options in POOLED),
     *(Case("max_pool2d", f"{batch(*shape)}, {name}, indices", normal(*shape), options | INDICES) for shape, name, options in POOLED),
@@ -253,6 +276,7 @@ BENCH: tuple[Case, ...] = (
     _small("standardize", "given statistics, 1x20", normal(1, 20, offset=3), {"mean": 20, "std": 20}),
     _small("moments", "100x20", normal(100, 20, offset=3)),
     _small("conv2d", "1x8x8x8 to 8, k3", normal(1, 8, 8, 8), {"padding": 1}, weight=(8, 8, 3, 3)),
+    _small("conv2d_backward", "1x8x8x8 to 8, k3", normal(1, 8, 8, 8), {"padding": 1}, weight=(8, 8, 3, 3)),
     _small("max_pool2d", "1x8x8x8, k2 s2", normal(1, 8, 8, 8), K2),
     _small("max_pool2d_backward", "1x8x8x8, k2 s2", normal(1, 8, 8, 8), K2),
     _small("avg_pool2d", "1x8x8x8, k2 s2", normal(1, 8, 8, 8), K2),

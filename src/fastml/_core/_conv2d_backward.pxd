@@ -47,6 +47,12 @@ cdef struct Axis:
     bint whole  # all of x from the first value to the last; if not, first all that one tap sees, then the next
 
 
+cdef inline void set_axis(
+    Axis* a, Py_ssize_t size, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t pad, Py_ssize_t dilation, Py_ssize_t out
+) noexcept nogil:
+    a.size, a.kernel, a.stride, a.pad, a.dilation, a.out = size, kernel, stride, pad, dilation, out
+
+
 cdef inline void set_block(Axis* a, Py_ssize_t pixels, bint neighbours) noexcept nogil:
     """Blocks of at most so many pixels, of like sizes. With `neighbours`, what a tap sees must lie side by side.
 
@@ -101,7 +107,8 @@ cdef inline void copy_row(
     """to[t] = row[start + t * stride], or 0 outside of the row."""
     cdef Py_ssize_t first = min(n, ceil_div(-start, stride)) if start < 0 else 0
     cdef Py_ssize_t last = max(first, min(n, ceil_div(size - start, stride))) if start < size else first, t
-    memset(to, 0, first * sizeof(floating))
+    if first:
+        memset(to, 0, first * sizeof(floating))
     if stride == 1:
         memcpy(to + first, row + start + first, (last - first) * sizeof(floating))
     elif stride == 2:  # a constant stride becomes shuffles
@@ -110,7 +117,8 @@ cdef inline void copy_row(
     else:
         for t in range(first, last):
             to[t] = row[start + t * stride]
-    memset(to + last, 0, (n - last) * sizeof(floating))
+    if last < n:
+        memset(to + last, 0, (n - last) * sizeof(floating))
 
 
 cdef inline void set_offsets(Axis* rows, Axis* columns, Py_ssize_t channels, Py_ssize_t plane, Py_ssize_t pitch,

@@ -16,6 +16,7 @@ from fastml._core._conv2d_backward cimport (
     dot_products,
     interleave,
     outer_product,
+    set_axis,
     set_blocks,
     set_offsets,
     touches_padding,
@@ -25,7 +26,7 @@ from fastml._core._types cimport floating
 
 
 cdef enum:
-    OUTER_PIXELS = 256  # of a block: the gradients of a panel are 16 KiB, half of the first-level cache
+    OUTER_PIXELS = 384  # of a block: the gradients of a panel are 24 KiB, most of the first-level cache
     DOT_PIXELS = 2048  # of a block: sums over the lanes of 9 vectors are then 3 % of the work
     GAP = 64  # values between the scratch rows of two threads, so that they share no cache line
 
@@ -151,8 +152,8 @@ cdef Plan _plan(
 ) noexcept nogil:
     """Blocks of pixels, and of as many channels as the scratch holds; x itself where neither has to be copied."""
     cdef Plan p
-    p.rows = Axis(x.shape[2], grad_weight.shape[2], stride_h, pad_top, dilation_h, grad_out.shape[2], 0, 0, 0, 0, 0, 0)
-    p.columns = Axis(x.shape[3], grad_weight.shape[3], stride_w, pad_left, dilation_w, grad_out.shape[3], 0, 0, 0, 0, 0, 0)
+    set_axis(&p.rows, x.shape[2], grad_weight.shape[2], stride_h, pad_top, dilation_h, grad_out.shape[2])
+    set_axis(&p.columns, x.shape[3], grad_weight.shape[3], stride_w, pad_left, dilation_w, grad_out.shape[3])
     p.channels, p.outputs = grad_weight.shape[1], grad_weight.shape[0] // groups
     p.area = grad_weight.shape[2] * grad_weight.shape[3]
     set_blocks(&p.rows, &p.columns, pixels, neighbours)
@@ -195,7 +196,7 @@ cdef void _outer_task(
 ) noexcept nogil:
     """Some panels and taps of a group: over all images and blocks, as many channels at a time as the scratch holds."""
     cdef Py_ssize_t width = sums.shape[2], panels = ceil_div(p.outputs, width), tap = first_tap
-    cdef Py_ssize_t n, block, i, j, c, end, panel
+    cdef Py_ssize_t n, block, i, j, c, o, end, panel
     cdef const floating* seen
     while tap < last_tap:
         c = tap // p.area
@@ -210,10 +211,9 @@ cdef void _outer_task(
                                  min(width, p.outputs - panel * width), i, j, seen, end - tap,
                                  offset + (tap - c * p.area), grads, &sums[group * panels + panel, tap, 0])
         tap = end
-    for panel in range(first_panel, last_panel):
-        for i in range(min(width, p.outputs - panel * width)):
-            for tap in range(first_tap, last_tap):
-                (&grad_weight[group * p.outputs + panel * width + i, 0, 0, 0])[tap] = sums[group * panels + panel, tap, i]
+    for o in range(first_panel * width, min(last_panel * width, p.outputs)):
+        for tap in range(first_tap, last_tap):
+            (&grad_weight[group * p.outputs + o, 0, 0, 0])[tap] = sums[group * panels + o // width, tap, o % width]
 
 
 cdef const floating* _seen(
@@ -260,8 +260,8 @@ def dots(
 ):
     """Dot products of a row of gradients with what 9 taps saw, in vectors along the row: for depthwise convolution.
 
-    Lanes are pixels, so that one output is enough. What a tap sees is copied side by side first, which with strides is a
-    copy for each tap of a row. Scratch: a few rows of x, at most 256 KiB, and 8 KiB of gradients a thread.
+    Lanes are pixels, so that one output is enough. What a tap sees is first copied side by side, with strides for each
+    tap of a row. Scratch: a few rows of x, 256 KiB at most, and 8 KiB of gradients a thread.
     """
     cdef Py_ssize_t lanes = DOT_LANES_F32 if floating is float else DOT_LANES_F64, task, chunks
     cdef Plan p

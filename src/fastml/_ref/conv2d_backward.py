@@ -1,11 +1,15 @@
-"""Gradients of weight and bias of a two-dimensional cross-correlation. That of x is a convolution: `fastml.ops` has it."""
+"""Gradients of weight and bias of a two-dimensional cross-correlation.
+
+That of x is a convolution itself, and made of problems of conv2d: `fastml.ops.conv2d_backward`.
+"""
 
 import numpy as np
 
 
 def loops(
-    grad_out, x, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups, grad_weight, grad_bias, n_threads
-):
+    grad_out, x, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups, grad_weight, grad_bias,
+    n_threads,
+):  # fmt: skip
     """The definition: each weight met a value of x for each gradient. A value in the padding counts as zero."""
     batch, outputs, out_h, out_w = grad_out.shape
     for o in range(grad_weight.shape[0]):
@@ -30,8 +34,9 @@ def loops(
 
 
 def im2col(
-    grad_out, x, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups, grad_weight, grad_bias, n_threads
-):
+    grad_out, x, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups, grad_weight, grad_bias,
+    n_threads,
+):  # fmt: skip
     """All patches that conv2d saw, copied into a matrix, then one matrix product for each image and group."""
     grad_bias[...] = grad_out.sum(axis=(0, 2, 3), dtype=np.float64)[: grad_bias.size]
     if not grad_weight.size:

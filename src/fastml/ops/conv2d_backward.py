@@ -1,4 +1,4 @@
-"""The gradients of conv2d. That of x is itself a convolution, or with strides several, which conv2d's kernels compute."""
+"""The gradients of conv2d. That of x is itself a convolution, with strides several, and computed by conv2d's kernels."""
 
 import math
 from collections.abc import Iterator
@@ -42,12 +42,12 @@ def conv2d_backward(
 
     With stride s, dilation d and padding p along each axis, `grad_bias[o] = sum(grad_out[n, o, i, j])` over n, i, j;
     `grad_weight[o, c, ky, kx] = sum(grad_out[n, o, i, j] * x[n, c, i*s + ky*d - p, j*s + kx*d - p])` over n, i, j; and
-    `grad_x[n, c, y, z] = sum(weight[o, c, ky, kx] * grad_out[n, o, i, j])` over o and the ky, kx, i, j for which
-    `i*s + ky*d - p` is y and `j*s + kx*d - p` is z. Both arrays count as zero outside.
+    `grad_x[n, c, y, z] = sum(weight[o, c, ky, kx] * grad_out[n, o, i, j])` over o and all ky, kx, i, j for which
+    `i*s + ky*d - p` is y and `j*s + kx*d - p` is z. Outside, both arrays count as zero.
 
     Parameters
     ----------
-    grad_out: the gradient of what `conv2d` returned, of its shape; of x's dtype.
+    grad_out: the gradient of what `conv2d` returned, of its shape; of x's dtype, any layout.
     x: (n, channels, h, w), or one image (channels, h, w), as given to `conv2d`; float32 or float64, any layout.
     weight: (outputs, channels / groups, kernel_h, kernel_w), of x's dtype.
     stride, padding, dilation, groups: as given to `conv2d`.
@@ -59,15 +59,16 @@ def conv2d_backward(
 
     Raises TypeError for dtypes and ValueError for shapes and sizes, each with the argument's name.
 
-    Where `conv2d` was given activation="relu", pass `np.where(out <= 0, 0, grad_out)`, out being what it returned; that
+    Where `conv2d` was given activation="relu", pass `np.where(out <= 0, 0, grad_out)`, out being what it returned; this
     is also the gradient of its residual.
 
-    grad_x is made of stride_h * stride_w convolutions of grad_out with flipped weights, each with the taps that meet
-    every stride-th pixel: no zeros are put between gradients, and every algorithm of `conv2d` is used. Sums are in x's
-    dtype, of at most 256 positions at a time in grad_weight (by outputs of fewer than 8 a group, 2048), those of grad_bias
-    in float64. Nothing depends on the number of threads, nor grad_x of an image on its batch. Cost: as many flops for
-    grad_x and for grad_weight as for `conv2d`; scratch is a copy of the weights, for strides one of a part of grad_x, and
-    256 KiB a thread. PyTorch: the backward of `torch.nn.functional.conv2d`.
+    grad_x is made of up to stride_h * stride_w convolutions of grad_out with weights turned by 180 degrees, each with
+    the taps that see every stride-th pixel: no zeros are put between gradients, and all algorithms of `conv2d` serve.
+    Sums are in x's dtype, for grad_weight block by block (Cython: of 384 pixels, or with fewer than 8 outputs a group
+    2048), those for grad_bias in float64. Nothing depends on the number of threads, nor grad_x of an image on its batch.
+    Cost: as many flops for grad_x and for grad_weight as for `conv2d`. Scratch: a copy of the weights, with strides one
+    of a part of grad_x, and what `conv2d` takes; Cython takes 300 KiB a thread for grad_weight, or the size of a kernel
+    that is larger. PyTorch: the backward of `torch.nn.functional.conv2d`.
 
     >>> import numpy as np, fastml
     >>> x, weight = np.arange(9.0).reshape(1, 3, 3), np.array([[[[1.0, 2.0], [3.0, 4.0]]]])
@@ -96,36 +97,33 @@ def conv2d_backward(
 
 
 def _gradient_of_x(forward: Any, grad_out: NDArray[Any], n_threads: int | None, backend: str | None) -> NDArray[Any]:
-    grad_x = np.zeros_like(forward.x)
-    if grad_x.size:
-        for part, pixels in convolutions(forward, grad_out, grad_x):
-            kernel = _dispatch.kernel("conv2d", part, backend)
-            kernel(*part, _threads.count(n_threads, part.work))
-            if part.out is not pixels:
-                pixels[...] = part.out
+    grad_x: NDArray[Any] = np.zeros_like(forward.x)  # where no window looked it stays 0
+    for part, pixels in convolutions(forward, grad_out, grad_x):
+        _dispatch.kernel("conv2d", part, backend)(*part, _threads.count(n_threads, part.work))
+        if part.out is not pixels:
+            pixels[...] = part.out
     return grad_x
 
 
 def convolutions(forward: Any, grad_out: NDArray[Any], grad_x: NDArray[Any]) -> Iterator[tuple[Any, NDArray[Any]]]:
-    """The problems of conv2d that make up the gradient of x, and where their results belong in it."""
-    _, _, h, w = forward.x.shape
-    _, _, kernel_h, kernel_w = forward.weight.shape
-    _, _, out_h, out_w = grad_out.shape
-    bias = np.zeros(forward.x.shape[1], grad_out.dtype)
-    for rows in _phases(h, kernel_h, forward.stride_h, forward.pad_top, forward.dilation_h, out_h):
-        for columns in _phases(w, kernel_w, forward.stride_w, forward.pad_left, forward.dilation_w, out_w):
+    """The problems of conv2d that make up the gradient of x, and the pixels of grad_x that each is for."""
+    (_, channels, h, w), (kernel_h, kernel_w) = forward.x.shape, forward.weight.shape[2:]
+    bias = np.zeros(channels, grad_out.dtype)
+    for rows in _phases(h, kernel_h, forward.stride_h, forward.pad_top, forward.dilation_h, grad_out.shape[2]):
+        for columns in _phases(w, kernel_w, forward.stride_w, forward.pad_left, forward.dilation_w, grad_out.shape[3]):
             pixels = grad_x[:, :, rows.pixels, columns.pixels]
-            out = pixels if pixels.flags.c_contiguous else np.empty(pixels.shape, pixels.dtype)
-            yield forward._replace(
-                x=np.ascontiguousarray(grad_out[:, :, rows.windows, columns.windows]),
-                weight=_turned(forward.weight[:, :, rows.taps, columns.taps], forward.groups),
-                bias=bias, stride_h=1, stride_w=1, pad_top=rows.pad, pad_left=columns.pad,
-                dilation_h=rows.dilation, dilation_w=columns.dilation, out=out,
-            ), pixels  # fmt: skip
+            if pixels.size:
+                yield forward._replace(
+                    x=np.ascontiguousarray(grad_out[:, :, rows.windows, columns.windows]),
+                    weight=_turned(forward.weight[:, :, rows.taps, columns.taps], forward.groups), bias=bias,
+                    stride_h=1, stride_w=1, pad_top=rows.pad, pad_left=columns.pad, dilation_h=rows.dilation,
+                    dilation_w=columns.dilation,
+                    out=pixels if pixels.flags.c_contiguous else np.empty(pixels.shape, pixels.dtype),
+                ), pixels  # fmt: skip
 
 
 class _Phase(NamedTuple):
-    """Along one axis: every stride-th pixel, and what gives its gradient, a convolution with stride 1."""
+    """Along one axis: every stride-th pixel, and the convolution with stride 1 that gives its gradient."""
 
     pixels: slice
     windows: slice
@@ -135,26 +133,27 @@ class _Phase(NamedTuple):
 
 
 def _phases(size: int, kernel: int, stride: int, pad: int, dilation: int, out: int) -> Iterator[_Phase]:
-    """Window i sees pixel y by tap t where i * stride + t * dilation = y + pad.
+    """Window i sees pixel y by tap t where `i * stride + t * dilation = y + pad`.
 
-    So taps that are stride / gcd(stride, dilation) apart see the same pixels, every stride-th, by windows that are
-    dilation / gcd(stride, dilation) apart. Pixels that no tap sees are of no phase.
+    So taps that are stride / gcd(stride, dilation) apart see the same pixels, every stride-th, and these by windows that
+    are dilation / gcd(stride, dilation) apart. Pixels that no tap sees are of no phase.
     """
     common = math.gcd(stride, dilation)
     for first in range(min(kernel, stride // common)):
         taps = range(first, kernel, stride // common)
         pixels = range((first * dilation - pad) % stride, size, stride)
-        if pixels:
-            last = (pixels[0] + pad - first * dilation) // stride  # the window that sees the first pixel by the first tap
-            start = last - (len(taps) - 1) * dilation // common
-            windows = range(max(start, 0), min(last + len(pixels), out))
-            if windows:
-                slices = (slice(r.start, r.stop, r.step) for r in (pixels, windows, taps))
-                yield _Phase(*slices, max(-start, 0), dilation // common)
+        latest = (pixels.start + pad - first * dilation) // stride  # the window that sees the first pixel by the first tap
+        earliest = latest - (len(taps) - 1) * dilation // common
+        windows = range(max(earliest, 0), min(latest + len(pixels), out))
+        if pixels and windows:
+            yield _Phase(
+                slice(pixels.start, size, stride), slice(windows.start, windows.stop), slice(first, kernel, taps.step),
+                max(-earliest, 0), dilation // common,
+            )  # fmt: skip
 
 
 def _turned(weight: NDArray[Any], groups: int) -> NDArray[Any]:
     """(outputs, channels / groups, ...) as (channels, outputs / groups, ...), each kernel turned by 180 degrees."""
-    outputs, channels, kernel_h, kernel_w = weight.shape
-    grouped = weight.reshape(groups, outputs // groups, channels, kernel_h, kernel_w)[..., ::-1, ::-1]
-    return np.ascontiguousarray(grouped.swapaxes(1, 2)).reshape(groups * channels, outputs // groups, kernel_h, kernel_w)
+    outputs, channels, *kernel = weight.shape
+    of_groups = weight.reshape(groups, outputs // groups, channels, *kernel).swapaxes(1, 2)
+    return np.ascontiguousarray(of_groups[..., ::-1, ::-1]).reshape(groups * channels, outputs // groups, *kernel)
