@@ -10,7 +10,8 @@ The house, layer by layer; each layer calls only those below it:
     _linalg.py     LAPACK, for PCA
     _registry.py   the table of rungs: every kernel, in the order of the ladders
     _ref/  _jit/  _core/    the kernels: NumPy (the specification), Numba, Cython; a file for each operation; vectors
-                   are in _core/simd.h, normalize.h (for standardize and batch norm) and pool.h (for pooling)
+                   are in _core/simd.h, normalize.h (for standardize and batch norm), pool.h (for pooling) and
+                   conv2d_backward.h
 
 `fastml.explain("conv2d", x, weight)` follows one call through it; `fastml.show_config()` says what it found here.
 """

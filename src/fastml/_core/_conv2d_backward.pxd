@@ -24,7 +24,7 @@ cdef extern from "conv2d_backward.h" nogil:
 
 
 cdef enum:
-    MOST_VALUES = 32768  # of a channel in a block, unless the kernel has more
+    MOST_VALUES = 32768  # of a channel in a block, or twice the size of a kernel where that is more
     MOST_SCRATCH = 65536  # values of all channels in a block: 256 KiB of float32, in the second-level cache
 
 
@@ -70,11 +70,12 @@ cdef inline void set_block(Axis* a, Py_ssize_t pixels, bint neighbours) noexcept
 
 cdef inline void set_blocks(Axis* rows, Axis* columns, Py_ssize_t pixels, bint neighbours) noexcept nogil:
     """Whole rows, or a piece of one row: either way the gradients of a block lie side by side."""
+    cdef Py_ssize_t most = max(MOST_VALUES, 2 * rows.kernel * columns.kernel)
     set_block(columns, pixels, neighbours)
     set_block(rows, max(1, pixels // columns.block), False)
-    while rows.block > 1 and rows.length * columns.length > MOST_VALUES:
+    while rows.block > 1 and rows.length * columns.length > most:
         set_block(rows, rows.block // 2, False)
-    while columns.block > 1 and rows.length * columns.length > MOST_VALUES:
+    while columns.block > 1 and rows.length * columns.length > most:
         set_block(columns, columns.block // 2, neighbours)
 
 

@@ -1,4 +1,4 @@
-"""The gradients of conv2d. That of x is itself a convolution, with strides several, and computed by conv2d's kernels."""
+"""The gradients of conv2d. That of x is itself a convolution, with strides several: conv2d's kernels compute it."""
 
 import math
 from collections.abc import Iterator
@@ -65,10 +65,10 @@ def conv2d_backward(
     grad_x is made of up to stride_h * stride_w convolutions of grad_out with weights turned by 180 degrees, each with
     the taps that see every stride-th pixel: no zeros are put between gradients, and all algorithms of `conv2d` serve.
     Sums are in x's dtype, for grad_weight block by block (Cython: of 384 pixels, or with fewer than 8 outputs a group
-    2048), those for grad_bias in float64. Nothing depends on the number of threads, nor grad_x of an image on its batch.
-    Cost: as many flops for grad_x and for grad_weight as for `conv2d`. Scratch: a copy of the weights, with strides one
-    of a part of grad_x, and what `conv2d` takes; Cython takes 300 KiB a thread for grad_weight, or the size of a kernel
-    that is larger. PyTorch: the backward of `torch.nn.functional.conv2d`.
+    2048), those for grad_bias in float64. Nothing depends on the number of threads, nor grad_x of an image on its
+    batch. Cost: as many flops for grad_x and for grad_weight as for `conv2d`. Scratch: a copy of the weights, with
+    strides one of a part of grad_x, and what `conv2d` takes; Cython takes 300 KiB a thread for grad_weight, more only
+    for kernels of more than 32768 taps. PyTorch: the backward of `torch.nn.functional.conv2d`.
 
     >>> import numpy as np, fastml
     >>> x, weight = np.arange(9.0).reshape(1, 3, 3), np.array([[[[1.0, 2.0], [3.0, 4.0]]]])
@@ -135,14 +135,14 @@ class _Phase(NamedTuple):
 def _phases(size: int, kernel: int, stride: int, pad: int, dilation: int, out: int) -> Iterator[_Phase]:
     """Window i sees pixel y by tap t where `i * stride + t * dilation = y + pad`.
 
-    So taps that are stride / gcd(stride, dilation) apart see the same pixels, every stride-th, and these by windows that
-    are dilation / gcd(stride, dilation) apart. Pixels that no tap sees are of no phase.
+    So taps that are stride / gcd(stride, dilation) apart see the same pixels, every stride-th, and these by windows
+    that are dilation / gcd(stride, dilation) apart. Pixels that no tap sees are of no phase.
     """
     common = math.gcd(stride, dilation)
     for first in range(min(kernel, stride // common)):
         taps = range(first, kernel, stride // common)
         pixels = range((first * dilation - pad) % stride, size, stride)
-        latest = (pixels.start + pad - first * dilation) // stride  # the window that sees the first pixel by the first tap
+        latest = (pixels.start + pad - first * dilation) // stride  # the window that sees the first pixel by tap `first`
         earliest = latest - (len(taps) - 1) * dilation // common
         windows = range(max(earliest, 0), min(latest + len(pixels), out))
         if pixels and windows:
