@@ -25,7 +25,7 @@ cdef extern from "conv2d_backward.h" nogil:
 
 cdef enum:
     MOST_VALUES = 32768  # of a channel in a block, or twice the size of a kernel where that is more
-    MOST_SCRATCH = 65536  # values of all channels in a block: 256 KiB of float32, in the second-level cache
+    MOST_SCRATCH = 65536  # values of all channels in a block: 256 KiB of float32, half of a second-level cache
 
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:

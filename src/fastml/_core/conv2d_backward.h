@@ -52,8 +52,8 @@ DEFINE_INTERLEAVE(f64, double, lanes_f64, four_f64)
 
 /* sums[t][o] += sum over pixels of x[offset[t]] * grad[o], for 1 to 6 taps and 2 vectors of outputs, which are those of
    interleave. 12 sums, 2 vectors of gradients and 1 broadcast value are 15 of the 16 registers that SSE and AVX have; 8
-   loads for 12 multiplications leave these as the limit: 97 % of the FMA peak with 6 taps and rows of 14, 94 % with 4 (Zen
-   4, measured). No sum is over lanes, no lane is for a pixel: rows of any length and any stride are as fast. */
+   loads for 12 multiplications leave these as the limit: 98 % of the FMA peak with 6 taps, 92 % with 4 (Zen 4, measured).
+   No sum is over lanes, and no lane is a pixel: rows of 14 are as fast as long ones, stride 2 as stride 1. */
 #define DEFINE_OUTER(SUFFIX, REAL, VECTOR)                                                                             \
     INLINE void outer_some_##SUFFIX(int taps, ptrdiff_t rows, ptrdiff_t columns, const REAL *x, ptrdiff_t down,        \
                                     ptrdiff_t right, const ptrdiff_t *offset, const REAL *grad, REAL *sums) {          \
@@ -91,8 +91,8 @@ DEFINE_OUTER(f64, double, vector_f64)
 
 /* sums[t] += sum over pixels of x[offset[t]] * grad, for up to 9 taps and one output, in vectors along the rows; `right` is
    1, and `pitch` leads from a row of gradients to the next. The last vector of a row may reach over its end: what lies
-   there is read, so it must be memory, but no part of it, not even NaN, gets into a sum. 10 loads for 9 multiplications:
-   at two a cycle, 90 % of the FMA peak at best. */
+   there is read, so it must be memory, but no part of it, not even NaN, gets into a sum. 10 loads for 9 multiplications
+   are 90 % of the FMA peak at best; 60 % are reached, as every other load straddles two cache lines (Zen 4, measured). */
 #define DEFINE_DOTS(SUFFIX, REAL, VECTOR, MASK)                                                                        \
     static __attribute__((noinline)) void dot_products_##SUFFIX(                                                       \
         ptrdiff_t taps, ptrdiff_t rows, ptrdiff_t columns, const REAL *x, ptrdiff_t down, const ptrdiff_t *offset,     \

@@ -57,7 +57,8 @@ def loops(
 ):
     """The definition, compiled: one sum at a time, which waits 4 cycles for each addition."""
     cdef Py_ssize_t o, c, ky, kx
-    _sums(grad_out, grad_bias, n_threads)
+    with nogil:
+        _sums(grad_out, grad_bias, n_threads)
     for o in prange(grad_weight.shape[0], nogil=True, num_threads=n_threads, schedule="static"):
         for c in range(grad_weight.shape[1]):
             for ky in range(grad_weight.shape[2]):
@@ -117,24 +118,25 @@ def outer(
 
     A matrix product over pixels as dot products would need sums over lanes, and pixels that lie side by side. Lanes
     that are outputs need neither: any row, stride and dilation runs at the same speed, and x is read where it is, or
-    where the padding counts from a padded copy of a block. Scratch: a copy of the weights, and 272 KiB a thread.
+    where the padding counts from a padded copy of a block. Scratch: a copy of the weights, and 280 KiB a thread.
     """
     cdef Py_ssize_t width = 2 * (DOT_LANES_F32 if floating is float else DOT_LANES_F64), task, group, part
     cdef Plan p
     dtype = np.float32 if floating is float else np.float64
-    _sums(grad_out, grad_bias, n_threads)
+    with nogil:
+        _sums(grad_out, grad_bias, n_threads)
     if not grad_weight.shape[0]:
         return
     p = _plan(grad_out, x, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups, grad_weight,
               OUTER_PIXELS, False)
     cdef Py_ssize_t panels = ceil_div(p.outputs, width), taps = p.channels * p.area
     cdef Py_ssize_t across, down = _ways(panels, ceil_div(taps, OUTER_TAPS), groups, n_threads, &across)
-    cdef Py_ssize_t[::1] offset = np.empty(min(p.chunk, p.channels) * p.area, dtype=np.intp)
+    cdef Py_ssize_t[::1] offset = np.empty(p.chunk * p.area, dtype=np.intp)
     cdef floating[:, :, ::1] sums = np.zeros((groups * panels, taps, width), dtype=dtype)
     cdef floating[:, ::1] grads = np.empty((n_threads, OUTER_PIXELS * width + GAP), dtype=dtype)
     cdef floating[:, ::1] scratch = np.empty((n_threads, 0 if p.direct else p.chunk * p.plane + GAP), dtype=dtype)
     with nogil:
-        set_offsets(&p.rows, &p.columns, min(p.chunk, p.channels), p.plane, p.pitch, &offset[0])
+        set_offsets(&p.rows, &p.columns, p.chunk, p.plane, p.pitch, &offset[0])
         for task in prange(groups * down * across, num_threads=n_threads, schedule="static"):
             group = task // (down * across)
             part = task // across % down
@@ -150,7 +152,7 @@ cdef Plan _plan(
     Py_ssize_t pad_top, Py_ssize_t pad_left, Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups,
     floating[:, :, :, ::1] grad_weight, Py_ssize_t pixels, bint neighbours
 ) noexcept nogil:
-    """Blocks of pixels, and of as many channels as the scratch holds; x itself where neither has to be copied."""
+    """Blocks of pixels, and of as many channels as a core's cache holds; x is read where it is if no padding counts."""
     cdef Plan p
     set_axis(&p.rows, x.shape[2], grad_weight.shape[2], stride_h, pad_top, dilation_h, grad_out.shape[2])
     set_axis(&p.columns, x.shape[3], grad_weight.shape[3], stride_w, pad_left, dilation_w, grad_out.shape[3])
@@ -158,11 +160,11 @@ cdef Plan _plan(
     p.area = grad_weight.shape[2] * grad_weight.shape[3]
     set_blocks(&p.rows, &p.columns, pixels, neighbours)
     p.plane, p.pitch = p.rows.length * p.columns.length, p.columns.length
-    p.chunk = max(1, min(p.channels, MOST_SCRATCH // p.plane))
+    p.chunk = ceil_div(p.channels, ceil_div(p.channels, max(1, MOST_SCRATCH // p.plane)))
     p.direct = not (neighbours or touches_padding(&p.rows) or touches_padding(&p.columns))
     if p.direct:
         p.rows.pixel, p.rows.tap, p.columns.pixel, p.columns.tap = stride_h, dilation_h, stride_w, dilation_w
-        p.plane, p.pitch, p.chunk = x.shape[2] * x.shape[3], x.shape[3], p.channels
+        p.plane, p.pitch = x.shape[2] * x.shape[3], x.shape[3]
     return p
 
 
@@ -194,7 +196,7 @@ cdef void _outer_task(
     floating[:, :, ::1] sums, Py_ssize_t first_panel, Py_ssize_t last_panel, Py_ssize_t first_tap, Py_ssize_t last_tap,
     const Py_ssize_t* offset, floating* grads, floating* scratch, floating[:, :, :, ::1] grad_weight
 ) noexcept nogil:
-    """Some panels and taps of a group: over all images and blocks, as many channels at a time as the scratch holds."""
+    """Some panels and taps of a group, for all images and blocks; what a block's channels show is read by all panels."""
     cdef Py_ssize_t width = sums.shape[2], panels = ceil_div(p.outputs, width), tap = first_tap
     cdef Py_ssize_t n, block, i, j, c, o, end, panel
     cdef const floating* seen
@@ -267,7 +269,8 @@ def dots(
     cdef Plan p
     dtype = np.float32 if floating is float else np.float64
     if not grad_weight.shape[0]:
-        _sums(grad_out, grad_bias, n_threads)
+        with nogil:
+            _sums(grad_out, grad_bias, n_threads)
         return
     p = _plan(grad_out, x, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups, grad_weight,
               DOT_PIXELS, True)

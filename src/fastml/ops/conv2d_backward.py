@@ -142,7 +142,7 @@ def _phases(size: int, kernel: int, stride: int, pad: int, dilation: int, out: i
     for first in range(min(kernel, stride // common)):
         taps = range(first, kernel, stride // common)
         pixels = range((first * dilation - pad) % stride, size, stride)
-        latest = (pixels.start + pad - first * dilation) // stride  # the window that sees the first pixel by tap `first`
+        latest = (pixels.start + pad - first * dilation) // stride  # the window of the first pixel, by tap `first`
         earliest = latest - (len(taps) - 1) * dilation // common
         windows = range(max(earliest, 0), min(latest + len(pixels), out))
         if pixels and windows:
