@@ -1,8 +1,8 @@
 """The problems, each described once: benches time them, tests check every rung on them.
 
 Real data where it exists (the photographs, digits, breast cancer and wine that scikit-learn ships), random data for
-scale. A case gives the arguments of `fastml.<op>`, which is a function or a class; `cost` says what the machine must do
-for it at the least.
+scale. A case gives the arguments of `fastml.<op>`, which is a function or a class, or of a network of its layers; `cost`
+says what the machine must do for it at the least.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,11 @@ import numpy as np
 from sklearn import datasets
 
 import fastml
+from benches import resnet18
 from fastml import _validate
 
 DTYPES = ("float32", "float64")
+LAYERS = ("Conv2d", "ResNet18")  # made of all arguments but the first, once; what is timed is the call with that one
 CACHE = 2**20  # bytes that a core keeps from one pass to the next: its second-level cache
 
 
@@ -26,7 +28,7 @@ class Case:
     name: str
     make: Callable[[], np.ndarray]  # the main array, float64
     options: dict[str, Any] = field(default_factory=dict)  # keyword arguments of the operation, or of the class
-    weight: tuple[int, ...] = ()  # conv2d and its gradients: shape of the weights
+    weight: tuple[int, ...] = ()  # conv2d, Conv2d, conv2d_backward: shape of the weights
     method: str = ""  # of a class: what is timed
     dtypes: tuple[str, ...] = DTYPES[:1]
     skip: tuple[str, ...] = ()  # contenders that would take seconds a call
@@ -35,6 +37,11 @@ class Case:
     @property
     def group(self) -> str:
         return f"{'small inputs: ' * self.small}{self.op}: {self.name}"
+
+    @property
+    def implementation(self) -> Any:
+        """fastml's function or class."""
+        return getattr(resnet18 if self.op == "ResNet18" else fastml, self.op)
 
     def arguments(self, dtype: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Arguments of `fastml.<op>`, of the dtype; new arrays every time."""
@@ -46,6 +53,8 @@ class Case:
                 options[name] = random.uniform(0.5, 2, size=options[name]).astype(dtype)
         others = {
             "conv2d": self._filters,
+            "Conv2d": self._filters,
+            "ResNet18": lambda x, random, options: ((x, *resnet18.parameters(x.dtype)), options),
             "conv2d_backward": self._gradient_of_filters,
             "batch_norm": self._channels,
             "batch_norm_backward": self._gradient_of_channels,
@@ -55,7 +64,11 @@ class Case:
         return others[self.op](x, random, options) if self.op in others else ((x,), options)
 
     def call(self, implementation: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Callable[[], Any]:
-        """What is timed: a function on its arguments, or a method of a class like scikit-learn's."""
+        """What is timed: a function on its arguments, a layer that holds all but the first, or a class's method."""
+        if self.op in LAYERS:
+            x, *held = args
+            layer = implementation(*held, **options)
+            return lambda: layer(x)
         if not self.method:
             return lambda: implementation(*args, **options)
         (x,) = args
@@ -150,9 +163,12 @@ def cost(case: Case, dtype: str) -> Cost:
     if case.op.endswith("_backward"):  # pooling: the last argument is the shape of the input
         written = float(np.prod(args[-1])) * x.itemsize
         return Cost(given, written, x.size, given + written)
-    problem = getattr(_validate, case.op)(*args, **options)[0]
+    if case.op == "ResNet18":
+        written = float(len(x) * args[-1].nbytes)
+        return Cost(given, written, resnet18.flops(x.shape), given + written)
+    problem = getattr(_validate, case.op.lower())(*args, **options)[0]
     written = float(problem.out.nbytes + (problem.indices.nbytes if case.op == "max_pool2d" else 0))
-    if case.op == "conv2d":
+    if case.op in ("conv2d", "Conv2d"):
         return Cost(given, written, 2.0 * problem.out.size * problem.weight[0].size, given + written)
     taps = problem.kernel_h + problem.kernel_w  # rows first, then across
     return Cost(given, written, float(problem.out.size * taps), given + written)
@@ -182,6 +198,13 @@ def photograph(h: int, w: int) -> np.ndarray:
     """The middle of the first photograph, (1, 3, h, w)."""
     top, left = (427 - h) // 2, (640 - w) // 2
     return photographs()[:1, :, top : top + h, left : left + w]
+
+
+def crops(n: int, size: int) -> np.ndarray:
+    """n pieces of the photographs, (n, 3, size, size), from one corner to the other."""
+    tops, lefts = (np.linspace(0, side - size, n).astype(int) for side in photographs().shape[2:])
+    windows = np.lib.stride_tricks.sliding_window_view(photographs(), (size, size), axis=(2, 3))
+    return np.stack([windows[i % 2, :, top, left] for i, (top, left) in enumerate(zip(tops, lefts, strict=True))])
 
 
 def patches(size: int) -> np.ndarray:
@@ -222,15 +245,47 @@ TRAINING = {"training": True}
 MAPS = ((8, 64, 56, 56), (32, 64, 32, 32), (8, 256, 14, 14))  # batches that batch_norm sees in residual networks
 POOLED = (((8, 64, 112, 112), "k2 s2", K2), ((8, 64, 112, 112), "k3 s2 p1", K3), ((1, 64, 224, 224), "k2 s2", K2),
           ((32, 32, 28, 28), "k2 s2", K2))  # fmt: skip
-LAYERS = (  # whose gradients are timed, but for the first one
-    ("8x64x56x56 to 64, k3", (8, 64, 56, 56), {"padding": 1}, (64, 64, 3, 3)),
-    ("8x256x14x14 to 256, k3", (8, 256, 14, 14), {"padding": 1}, (256, 256, 3, 3)),
-    ("1x128x56x56 to 128, k3 s2", (1, 128, 56, 56), {"padding": 1, "stride": 2}, (128, 128, 3, 3)),
-    ("1x256x56x56 to 64, k1", (1, 256, 56, 56), {}, (64, 256, 1, 1)),
-    ("1x96x112x112 depthwise, k3", (1, 96, 112, 112), {"padding": 1, "groups": 96}, (96, 1, 3, 3)),
-    ("32x1x28x28 to 32, k5", (32, 1, 28, 28), {}, (32, 1, 5, 5)),
-)
 SLOW = ("NumPy",)
+
+# n, channels, h, w; outputs; kernel, stride, padding, groups: layers of networks that are in use, of every kind
+CONVOLVED = (
+    ((1, 3, 224, 224), 64, 7, 2, 3, 1),
+    ((8, 64, 56, 56), 64, 3, 1, 1, 1),
+    ((1, 256, 14, 14), 256, 3, 1, 1, 1),
+    ((1, 256, 56, 56), 64, 1, 1, 0, 1),
+    ((1, 96, 112, 112), 96, 3, 1, 1, 96),
+    ((1, 3, 224, 224), 64, 3, 1, 1, 1),
+    ((1, 64, 56, 56), 64, 3, 1, 1, 1),
+    ((1, 128, 28, 28), 128, 3, 1, 1, 1),
+    ((1, 512, 7, 7), 512, 3, 1, 1, 1),
+    ((1, 64, 224, 224), 64, 3, 1, 1, 1),
+    ((8, 256, 14, 14), 256, 3, 1, 1, 1),
+    ((32, 16, 32, 32), 32, 3, 1, 1, 1),
+    ((1, 64, 56, 56), 256, 1, 1, 0, 1),
+    ((1, 128, 56, 56), 128, 3, 2, 1, 1),
+    ((1, 144, 56, 56), 144, 3, 2, 1, 144),
+    ((32, 1, 28, 28), 32, 5, 1, 0, 1),
+    ((1, 8, 8, 8), 8, 3, 1, 1, 1),
+)
+BY_ALL = 5  # of the first of them, the other backends are timed, too
+DIFFERENTIATED = (0, 1, 3, 4, 10, 13, 15, 16)  # of these, one or two of a kind, the gradients are timed
+
+
+def _convolutions(op: str) -> list[Case]:
+    cases = []
+    for i, (shape, outputs, kernel, stride, padding, groups) in enumerate(CONVOLVED):
+        photo, small = shape[1] == 3, shape[-1] == 8
+        make = (lambda: photograph(224, 224)) if photo else normal(*shape)
+        to = "depthwise" if groups > 1 else f"to {outputs}"
+        name = f"{'photograph ' * photo}{batch(*shape)} {to}, k{kernel}{' s2' * (stride == 2)}"
+        options = {"stride": stride, "padding": padding, "groups": groups}
+        cases.append(Case(
+            op, name, make, options, (outputs, shape[1] // groups, kernel, kernel), small=small,
+            dtypes=DTYPES if op == "conv2d" and i in (0, 1, 3, 4) else DTYPES[:1],
+            skip=() if i < BY_ALL or small else (*SLOW, "fastml numba"),
+        ))  # fmt: skip
+    return cases
+
 
 BENCH: tuple[Case, ...] = (
     Case("StandardScaler", "fit_transform 1000000x50", normal(1_000_000, 50, offset=3), method="fit_transform", dtypes=DTYPES),
@@ -243,14 +298,12 @@ BENCH: tuple[Case, ...] = (
     Case("standardize", "wine 178x13", wine, dtypes=DTYPES),
     Case("standardize", "random 10000x1000", normal(10_000, 1000, offset=3), dtypes=DTYPES),
     Case("standardize", "random 1000000x50", normal(1_000_000, 50, offset=3), skip=SLOW),
-    Case("conv2d", "photograph 1x3x224x224 to 64, k7 s2", lambda: photograph(224, 224), {"stride": 2, "padding": 3}, (64, 3, 7, 7), dtypes=DTYPES),
-    Case("conv2d", "random 8x64x56x56 to 64, k3", normal(8, 64, 56, 56), {"padding": 1}, (64, 64, 3, 3), dtypes=DTYPES),
-    Case("conv2d", "random 1x256x14x14 to 256, k3", normal(1, 256, 14, 14), {"padding": 1}, (256, 256, 3, 3)),
-    Case("conv2d", "random 1x256x56x56 to 64, k1", normal(1, 256, 56, 56), {}, (64, 256, 1, 1)),
-    Case("conv2d", "random 1x96x112x112 depthwise, k3", normal(1, 96, 112, 112), {"padding": 1, "groups": 96}, (96, 1, 3, 3)),
-    *(Case("conv2d_backward", name, normal(*shape), options, weight) for name, shape, options, weight in LAYERS),
-    Case("conv2d_backward", "photograph 1x3x224x224 to 64, k7 s2", lambda: photograph(224, 224), {"stride": 2, "padding": 3}, (64, 3, 7, 7)),
+    *_convolutions("conv2d"),
+    *_convolutions("Conv2d"),
+    *(case for i, case in enumerate(_convolutions("conv2d_backward")) if i in DIFFERENTIATED),
     Case("conv2d_backward", "photograph 1x3x224x224 to 64, k7 s2, without grad_x", lambda: photograph(224, 224), {"stride": 2, "padding": 3, "needs_grad_x": False}, (64, 3, 7, 7)),
+    Case("ResNet18", "photograph 1x3x224x224", lambda: photograph(224, 224)),
+    Case("ResNet18", "photographs 8x3x224x224", lambda: crops(8, 224)),
     Case("max_pool2d", "photographs 2x3x427x640, k2", photographs, K2, dtypes=DTYPES),
     *(Case("max_pool2d", f"{batch(*shape)}, {name}", normal(*shape), options) for shape, name, options in POOLED),
     *(Case("max_pool2d", f"{batch(*shape)}, {name}, indices", normal(*shape), options | INDICES) for shape, name, options in POOLED),
@@ -275,8 +328,6 @@ BENCH: tuple[Case, ...] = (
     _small("StandardScaler", "transform 1x20", normal(1, 20, offset=3), method="transform"),
     _small("standardize", "given statistics, 1x20", normal(1, 20, offset=3), {"mean": 20, "std": 20}),
     _small("moments", "100x20", normal(100, 20, offset=3)),
-    _small("conv2d", "1x8x8x8 to 8, k3", normal(1, 8, 8, 8), {"padding": 1}, weight=(8, 8, 3, 3)),
-    _small("conv2d_backward", "1x8x8x8 to 8, k3", normal(1, 8, 8, 8), {"padding": 1}, weight=(8, 8, 3, 3)),
     _small("max_pool2d", "1x8x8x8, k2 s2", normal(1, 8, 8, 8), K2),
     _small("max_pool2d_backward", "1x8x8x8, k2 s2", normal(1, 8, 8, 8), K2),
     _small("avg_pool2d", "1x8x8x8, k2 s2", normal(1, 8, 8, 8), K2),

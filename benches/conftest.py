@@ -17,7 +17,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "benchmark" in getattr(item, "fixturenames", ()):
             # short rounds, so that all of it takes minutes; `benches/versus.py` is for close calls
-            item.add_marker(pytest.mark.benchmark(min_rounds=3, max_time=0.25, min_time=2e-5, warmup=False))
+            item.add_marker(pytest.mark.benchmark(min_rounds=3, max_time=0.15, min_time=2e-5, warmup=False))
 
 
 def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, Any]) -> None:
@@ -26,6 +26,6 @@ def pytest_benchmark_update_machine_info(config: Any, machine_info: dict[str, An
 
     found = fastml.configuration()
     machine_info["fastml"] = {"fastml": found["fastml"], **found["versions"]}
-    for package, module in (("torch", "torch"), ("scikit-learn-intelex", "sklearnex")):
+    for package, module in (("torch", "torch"), ("onnxruntime", "onnxruntime"), ("scikit-learn-intelex", "sklearnex")):
         if importlib.util.find_spec(module):
             machine_info["fastml"][package] = importlib.metadata.version(package)

@@ -13,7 +13,8 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 import fastml
-from benches.cases import BENCH, Case, cost
+from benches.cases import BENCH, DTYPES, Case, cost
+from fastml._registry import RUNGS
 from fastml.learn import roofline
 
 # Of the largest value: catches a wrong answer, tests judge the digits. A peer may be approximate; its error is shown.
@@ -30,13 +31,15 @@ class Contender:
 
     name: str
     prepare: Callable[[Case, tuple[Any, ...], dict[str, Any]], Callable[[], Any]]
-    needs: str = ""  # a package
+    needs: str = ""  # packages
     takes: Callable[[Case], bool] = lambda case: True
+    dtypes: tuple[str, ...] = DTYPES
+    ours: bool = False
 
-    def enters(self, case: Case) -> bool:
+    def enters(self, case: Case, dtype: str) -> bool:
         """Whether it is installed and has something for this case."""
-        installed = not self.needs or importlib.util.find_spec(self.needs) is not None
-        return installed and self.name not in case.skip and self.takes(case)
+        installed = all(importlib.util.find_spec(package) for package in self.needs.split())
+        return installed and self.name not in case.skip and dtype in self.dtypes and self.takes(case)
 
 
 def _within(backend: str, call: Callable[[], Any]) -> Callable[[], Any]:
@@ -47,20 +50,21 @@ def _within(backend: str, call: Callable[[], Any]) -> Callable[[], Any]:
     return within
 
 
-def _own(backend: str) -> Contender:
+def _own(backend: str, **forced: str) -> Contender:
     def prepare(case: Case, args: tuple[Any, ...], options: dict[str, Any]) -> Callable[[], Any]:
-        implementation = getattr(fastml, case.op)
         if not case.method:
-            return case.call(implementation, args, {**options, "backend": backend})
-        with fastml.backend(backend):  # a class has no such argument
-            call = case.call(implementation, args, options)
+            return case.call(case.implementation, args, {**options, "backend": backend, **forced})
+        with fastml.backend(backend):  # a class like scikit-learn's has no such argument
+            call = case.call(case.implementation, args, options)
         return call if backend == fastml.configuration()["backend"] else _within(backend, call)
 
-    name = "NumPy" if backend == "numpy" else f"fastml {backend}"
-    return Contender(name, prepare, "numba" if backend == "numba" else "")
+    name = " ".join(("fastml", backend, *forced.values())) if forced or backend != "numpy" else "NumPy"
+    return Contender(name, prepare, "numba" if backend == "numba" else "", ours=True)
 
 
 OWN = (_own("cython"), _own("numba"), _own("numpy"))
+# Every rung of conv2d can be forced: "fastml cython im2col" and so on, for `benches.versus` and `benches.figures`.
+FORCED = tuple(_own(rung.backend, algorithm=rung.name) for rung in RUNGS if rung.op == "conv2d")
 
 
 def values(result: Any) -> list[np.ndarray]:
@@ -114,7 +118,7 @@ def prepared(contender: Contender, case: Case, dtype: str) -> tuple[Callable[[],
     """The call to time, made once so that compilers are done, and its error; a wrong answer is not timed."""
     call = contender.prepare(case, *case.arguments(dtype))
     largest = error(case, dtype, call())
-    accepted = TOLERANCE[dtype] if contender in OWN else PEERS_TOLERANCE
+    accepted = TOLERANCE[dtype] if contender.ours else PEERS_TOLERANCE
     assert largest < accepted, f"{contender.name} is wrong by {largest:.1e} on {case.op} {case.name}"
     return call, largest
 
@@ -135,7 +139,7 @@ def cells(op: str, *contenders: Contender) -> pytest.MarkDecorator:
         if case.op == op
         for dtype in case.dtypes
         for contender in contenders
-        if contender.enters(case)
+        if contender.enters(case, dtype)
     ]
     return pytest.mark.parametrize(("case", "dtype", "contender"), rows)
 

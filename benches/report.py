@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 OURS = "fastml cython"
-PEERS = ("NumPy", "NumPy expression", "scikit-learn", "scikit-learn-intelex", "PyTorch", "PyTorch channels_last")
+PEERS = ("NumPy", "NumPy expression", "scikit-learn", "scikit-learn-intelex", "PyTorch", "PyTorch channels_last",
+         "ONNX Runtime")  # fmt: skip
+COUNTED_IN_FLOPS = ("conv2d", "Conv2d", "ResNet18", "pca", "PCA")
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
@@ -38,7 +40,7 @@ def table(groups: dict[tuple[str, str, str], dict[str, dict[str, Any]]]) -> list
     lines = ["| " + " | ".join(head) + " |", "|---|---|---|" + "--:|" * (len(head) - 3)]
     for (op, case, dtype), rows in groups.items():
         own = rows[OURS]
-        gflops = op in ("conv2d", "pca", "PCA")
+        gflops = op in COUNTED_IN_FLOPS
         rate = f"{significant(own['GFLOP/s'])} GFLOP/s" if gflops else f"{significant(own['GB/s'])} GB/s"
         numba = significant(rows["fastml numba"]["seconds"] * 1e3) if "fastml numba" in rows else ""
         ratios = [significant(rows[peer]["seconds"] / own["seconds"]) if peer in rows else "" for peer in peers]
@@ -107,20 +109,24 @@ def render(path: Path) -> str:
     )
 
 
+def publish(text: str, path: Path | None, begin: str = BEGIN, end: str = END) -> None:
+    """Print it, or write it into a file between its markers."""
+    if not path:
+        print(text)
+        return
+    before, _, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise SystemExit(f"{path} lacks the markers {begin} and {end}")
+    path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="The results table of a benchmark file.")
     parser.add_argument("file", type=Path)
     parser.add_argument("--write", type=Path, help="a file with the two markers")
     options = parser.parse_args()
-    text = render(options.file)
-    if not options.write:
-        print(text)
-        return
-    before, _, rest = options.write.read_text(encoding="utf-8").partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise SystemExit(f"{options.write} lacks the markers {BEGIN} and {END}")
-    options.write.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+    publish(render(options.file), options.write)
 
 
 if __name__ == "__main__":

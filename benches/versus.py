@@ -21,22 +21,33 @@ from rich.console import Console
 from rich.table import Table
 
 from benches.cases import BENCH, DTYPES, Case
-from benches.harness import OWN, PAUSE, Contender, equal_threads, prepared
+from benches.harness import FORCED, OWN, PAUSE, Contender, equal_threads, prepared
 
 BLOCK = 0.1  # seconds
-ESTIMATORS = {"StandardScaler": "standard_scaler", "PCA": "pca_estimator"}  # classes have files of other names
+# Classes have files of other names.
+CLASSES = {
+    "StandardScaler": "standard_scaler",
+    "PCA": "pca_estimator",
+    "Conv2d": "conv2d_layer",
+    "ResNet18": "resnet18",
+}
 OPS = tuple(dict.fromkeys(case.op for case in BENCH))
 
 
 def bench_of(op: str) -> Any:
     """The module that says who takes part."""
-    return importlib.import_module(f"benches.bench_{ESTIMATORS.get(op, op)}")
+    return importlib.import_module(f"benches.bench_{CLASSES.get(op, op)}")
 
 
-def contenders(case: Case) -> dict[str, Contender]:
+def known(op: str) -> tuple[Contender, ...]:
+    """Who takes part in the bench of an operation, and what can be forced."""
+    bench = bench_of(op)
+    return (*bench.OWN, *bench.PEERS, *(FORCED if op.lower() == "conv2d" else ()))
+
+
+def contenders(case: Case, dtype: str) -> dict[str, Contender]:
     """Who enters for a case, by name."""
-    bench = bench_of(case.op)
-    return {contender.name: contender for contender in (*bench.OWN, *bench.PEERS) if contender.enters(case)}
+    return {contender.name: contender for contender in known(case.op) if contender.enters(case, dtype)}
 
 
 def block(call: Callable[[], Any]) -> float:
@@ -71,15 +82,15 @@ def paired(ours: Callable[[], float], peer: Callable[[], float], rounds: int) ->
 
 def compare(case: Case, dtype: str, own: str, peer: str, rounds: int) -> dict[str, Any]:
     """The paired ratio of two contenders, whose answers were checked first."""
-    known = contenders(case)
-    mine, theirs = (prepared(known[name], case, dtype)[0] for name in (own, peer))
+    entered = contenders(case, dtype)
+    mine, theirs = (prepared(entered[name], case, dtype)[0] for name in (own, peer))
     row = paired(lambda: block(mine), lambda: block(theirs), rounds)
     return {"op": case.op, "case": case.name, "dtype": dtype, "fastml": own, "against": peer, **row}
 
 
-def peers(case: Case, own: str, wanted: list[str]) -> list[str]:
+def peers(case: Case, dtype: str, own: str, wanted: list[str]) -> list[str]:
     """Names of those to compare with: the wanted ones, or everybody who is not fastml."""
-    names = [name for name in contenders(case) if name != own]
+    names = [name for name in contenders(case, dtype) if name != own]
     return [name for name in names if (name in wanted if wanted else not name.startswith("fastml"))]
 
 
@@ -89,8 +100,8 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
             if (options.op and case.op not in options.op) or options.case not in case.name:
                 continue
             for dtype in [dtype for dtype in case.dtypes if not options.dtype or dtype in options.dtype]:
-                if options.fastml in contenders(case):
-                    for peer in peers(case, options.fastml, options.peer):
+                if options.fastml in contenders(case, dtype):
+                    for peer in peers(case, dtype, options.fastml, options.peer):
                         yield {**compare(case, dtype, options.fastml, peer, options.rounds), "threads": n_threads}
 
 
@@ -99,7 +110,8 @@ def main() -> None:
     parser.add_argument("--op", action="append", choices=OPS, help="default: all")
     parser.add_argument("--case", default="", help="part of a case's name; default: all")
     parser.add_argument("--dtype", action="append", choices=DTYPES, help="default: those of the case")
-    parser.add_argument("--fastml", default="fastml cython", choices=[c.name for c in OWN], help="which of ours")
+    ours = [contender.name for contender in (*OWN, *FORCED)]
+    parser.add_argument("--fastml", default="fastml cython", choices=ours, help="which of ours")
     parser.add_argument("--peer", action="append", default=[], help='default: all but ours; may be "fastml cython"')
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", help="also write the rows to this file")

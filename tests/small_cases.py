@@ -55,6 +55,19 @@ CONVOLUTIONS = (
     Case("conv2d", "1x2x6x7 to 8, k2x4, sides", normal(1, 2, 6, 7), {"padding": ((0, 1), (2, 1))}, (8, 2, 2, 4)),
     Case("conv2d", "1x3x5x5 to 13, residual, relu", normal(1, 3, 5, 5), {"residual": (1, 13, 5, 5), "padding": "same", "activation": "relu"}, (13, 3, 3, 3)),
     Case("conv2d", "1x1x3x40 to 4, k1x5 s3", normal(1, 1, 3, 40), {"stride": 3, "padding": "same"}, (4, 1, 1, 5)),
+    Case("conv2d", "1x140x22x23 to 5, k1: channels over a block", normal(1, 140, 22, 23), {"residual": (1, 5, 22, 23), "activation": "relu"}, (5, 140, 1, 1)),
+    Case("conv2d", "1x2x3x530 to 5, k1x2: columns over a block", normal(1, 2, 3, 530), {}, (5, 2, 1, 2)),
+    Case("conv2d", "1x2x9x25 to 6, k3 d7x40: taps far apart", normal(1, 2, 9, 25), {"dilation": (7, 40), "padding": (8, 40)}, (6, 2, 3, 3)),
+    Case("conv2d", "1x2x30x23 to 4, k5x4 s3x2 d1x3", normal(1, 2, 30, 23), {"stride": (3, 2), "dilation": (1, 3), "padding": 2}, (4, 2, 5, 4)),
+)
+# Maps around tiles of 2 x 2 and 4 x 4 outputs, for kernels that transform tiles.
+TILED = (
+    *((f"1x2x{h}x{w} to 2, k3 p1", normal(1, 2, h, w), {"padding": 1}, (2, 2, 3, 3)) for h, w in ((1, 9), (2, 8), (3, 7), (4, 4), (5, 6), (6, 5), (7, 3), (8, 2), (9, 1))),
+    *((f"1x1x{h}x{w} to 1, k3", normal(1, 1, h, w), {}, (1, 1, 3, 3)) for h, w in ((3, 3), (4, 11), (7, 6), (9, 10))),
+    *((f"1x3x{h}x{w} to 5, k3 p2", normal(1, 3, h, w), {"padding": 2}, (5, 3, 3, 3)) for h, w in ((1, 1), (2, 3), (6, 7))),
+    ("1x2x3x8 to 3, k3, sides", normal(1, 2, 3, 8), {"padding": ((0, 5), (4, 1))}, (3, 2, 3, 3)),
+    ("2x6x5x13 to 12 in 3 groups, k3 p1", normal(2, 6, 5, 13), {"padding": 1, "groups": 3}, (12, 2, 3, 3)),
+    ("2x8x13x9 to 9, k3, residual, relu", normal(2, 8, 13, 9), {"residual": (2, 9, 12, 9), "padding": ((1, 0), (1, 1)), "activation": "relu"}, (9, 8, 3, 3)),
 )
 FORWARD = ("activation", "residual")  # what conv2d alone is given
 GRADIENTS_OF_CONVOLUTIONS = (
@@ -157,6 +170,7 @@ SMALL: tuple[Case, ...] = (
         for name, make in MATRICES
     ),
     *CONVOLUTIONS,
+    *(Case("conv2d", *problem) for problem in TILED),
     *GRADIENTS_OF_CONVOLUTIONS,
     *(
         Case("max_pool2d", name + ", indices" * indices, make, {**options, "return_indices": indices})

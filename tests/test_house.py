@@ -12,7 +12,7 @@ import pytest
 import fastml
 from fastml import _dispatch
 from fastml._registry import OPS, RUNGS
-from fastml._validate import gradients, images, matrices, pooling
+from fastml._validate import convolutions, gradients, images, matrices, pooling
 from tests.test_dispatch import printed
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +24,7 @@ PROBLEMS = {
     "moments": matrices.Moments,
     "standardize": matrices.Standardize,
     "pca": matrices.Pca,
-    "conv2d": images.Conv2d,
+    "conv2d": convolutions.Conv2d,
     "max_pool2d": pooling.MaxPool2d,
     "avg_pool2d": pooling.AvgPool2d,
     "batch_norm": images.BatchNorm,
@@ -38,6 +38,7 @@ ARROWS = (
     ("ops/explain.py", "ops _validate _dispatch _threads _linalg _registry _cpu _core.baseline._system", ""),
     ("ops/", "ops _validate _dispatch _threads _linalg _registry", ""),
     ("estimators/", "estimators ops _validate _dispatch _threads _linalg", "scipy.sparse sklearn"),
+    ("layers/", "layers _validate _dispatch _threads", ""),
     ("learn/", "learn _validate _threads _cpu", ""),
     ("_validate/", "_validate", ""),
     ("_dispatch.py", "_registry _cpu", ""),
@@ -82,16 +83,37 @@ def test_layers_call_only_those_below(path):
     assert [module for module in imported(path) if not within(module, accepted)] == []
 
 
+LAYERS = (("_ref", ".py"), ("_jit", ".py"), ("_core", ".pyx"))
+
+
 def stems(folder, suffix):
     return sorted(path.stem for path in (SOURCE / folder).glob(f"*{suffix}") if not path.stem.startswith("_"))
 
 
+def operation(stem):
+    """What a file is about: it is named after an operation, or after one and an algorithm: `conv2d_winograd`."""
+    return max((op for op in OPS if f"{stem}_".startswith(f"{op}_")), key=len, default=None)
+
+
+def test_the_operation_of_a_file_is_the_longest_that_its_name_begins_with():
+    stems = ("conv2d", "conv2d_winograd", "batch_norm_backward", "batch_norm_fused", "conv2dwinograd", "winograd")
+    assert [*map(operation, stems)] == ["conv2d", "conv2d", "batch_norm_backward", "batch_norm", None, None]
+
+
 def test_every_operation_is_a_file_in_every_layer():
-    for folder, suffix in (("_ref", ".py"), ("_jit", ".py"), ("_core", ".pyx")):
-        assert stems(folder, suffix) == sorted(OPS)
+    for folder, suffix in LAYERS:
+        assert set(OPS) <= set(stems(folder, suffix))
     for op in OPS:
         assert (SOURCE / "ops" / f"{op}.py").exists()
         assert (ROOT / "tests" / f"test_{op}.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "stem"), [(folder, stem) for folder, suffix in LAYERS for stem in stems(folder, suffix)]
+)
+def test_every_file_of_kernels_holds_a_rung_of_its_operation(folder, stem):
+    modules = {(rung.op, rung.kernel.partition(":")[0]) for rung in RUNGS}
+    assert (operation(stem), f"fastml.{folder}.{stem}") in modules
 
 
 def kernels(module):
@@ -104,6 +126,7 @@ def kernels(module):
 
 def test_the_table_lists_every_kernel_and_no_other():
     in_table = {_dispatch.location(rung) for rung in RUNGS}
+    in_table |= {_dispatch.here(rung.prepares) for rung in RUNGS if rung.prepares}
     modules = {location.partition(":")[0] for location in in_table}
     assert {kernel for module in modules for kernel in kernels(importlib.import_module(module))} == in_table
 
@@ -111,10 +134,17 @@ def test_the_table_lists_every_kernel_and_no_other():
 @pytest.mark.parametrize("rung", RUNGS, ids=lambda rung: f"{rung.op}-{rung.backend}-{rung.name}")
 def test_a_rung_has_the_name_of_its_kernel_and_takes_the_problem(rung):
     module, _, function = rung.kernel.partition(":")
-    assert module.endswith(f".{rung.op}")
+    assert operation(module.rpartition(".")[2]) == rung.op
     assert function == rung.name
     parameters = inspect.signature(_dispatch.load(rung)).parameters
     assert tuple(parameters) == (*PROBLEMS[rung.op]._fields, "n_threads")
+
+
+def test_weights_are_prepared_beside_the_kernel_that_wants_them():
+    for rung in (rung for rung in RUNGS if rung.prepares):
+        prepares, kernel = (place.partition(":")[0].rpartition(".")[0] for place in (rung.prepares, rung.kernel))
+        assert prepares == kernel
+        assert list(inspect.signature(_dispatch.preparation(rung)).parameters) == ["weight", "groups", "n_threads"]
 
 
 def functions(path):
@@ -156,6 +186,7 @@ IMPORT = """if True:
     x = np.ones((1, 2, 5, 5))
     fastml.conv2d(x, np.ones((3, 2, 3, 3)))
     fastml.conv2d(x, np.ones((3, 2, 3, 3)), backend="numpy")
+    fastml.Conv2d(np.ones((3, 2, 3, 3)), input_size=5)(x)
     assert state() == before, "a small convolution changes the process"
     print(*sorted({module.partition(".")[0] for module in sys.modules} & {"numba", "scipy", "sklearn", "pandas"}))"""
 
@@ -199,6 +230,13 @@ def test_operations_take_and_document_their_arguments(op):
     undocumented = [key for key in parameters if not re.search(rf"\b{key}\b", function.__doc__)]
     assert undocumented == []
     assert re.search(r"^ +Raises ", function.__doc__, re.MULTILINE)
+
+
+def test_a_layer_takes_and_documents_the_arguments_of_its_operation():
+    made, called = inspect.signature(fastml.Conv2d).parameters, inspect.signature(fastml.Conv2d.__call__).parameters
+    assert set(made) | set(called) - {"self"} == {*inspect.signature(fastml.conv2d).parameters, "input_size"}
+    assert [key for key in made if not re.search(rf"\b{key}\b", fastml.Conv2d.__doc__)] == []
+    assert re.search(r"^ +Raises ", fastml.Conv2d.__doc__, re.MULTILINE) and ">>>" in fastml.Conv2d.__doc__
 
 
 @pytest.mark.parametrize("key", fastml.__all__)

@@ -1,12 +1,15 @@
-"""benches/report.py: the table that goes into the README; benches/figures.py: figures of cases that exist."""
+"""benches/: the table that goes into the README, figures of cases that exist, who takes part, and what a case costs."""
 
 import json
 import sys
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from benches import cases, figures, report, versus
+from benches import cases, figures, harness, report, resnet18, versus
+from fastml._registry import RUNGS
 
 
 def bench(op: str, contender: str, seconds: float) -> dict[str, Any]:
@@ -81,10 +84,11 @@ def test_three_significant_digits():
 
 def test_every_figure_is_of_a_case_and_of_contenders_that_exist():
     for figure in figures.figures():
-        assert figure.dtype in figure.problem.dtypes, figure
-        bench = versus.bench_of(figure.op)
-        names = {contender.name for contender in (*bench.OWN, *bench.PEERS)} | {"roofline"}
-        assert {figure.own, figure.peer} <= names, figure
+        grouped = isinstance(figure, figures.GroupFigure)
+        names = {contender.name for contender in versus.known(figure.op)} | {"roofline"}
+        assert {figure.own, *(figure.peers if grouped else [figure.peer])} <= names, figure
+        for case in figure.cases if grouped else [figure.case]:
+            assert figure.dtype in figures.case_of(figure.op, case).dtypes, figure
 
 
 def test_every_case_has_a_bench_and_a_name_of_its_own():
@@ -105,6 +109,89 @@ def test_a_figure_whose_contender_fails_is_missed_and_says_why(monkeypatch):
 def test_a_figure_is_a_ratio_at_least(monkeypatch, ratio, reached):
     monkeypatch.setattr(figures, "compare", lambda *_: {"ratio": ratio})
     assert figures.judge(figures.figures()[0], 1, 1)["reached"] is reached
+
+
+RATIOS = {("a", "one"): 4.0, ("a", "two"): 9.0, ("b", "one"): 3.0, ("b", "two"): 1.0}
+
+
+@pytest.mark.parametrize(
+    ("peers", "at_least", "worst_at_least", "ratio", "low", "reached"),
+    [
+        (("one",), 3.4, 3, 12**0.5, 3, True),
+        (("one",), 3.5, 3, 12**0.5, 3, False),
+        (("one",), 3.4, 3.1, 12**0.5, 3, False),
+        (("two",), 3, 1, 3, 1, True),
+        (("one", "two"), 2, 1, 2, 1, True),
+        (("one", "two"), 2, 1.1, 2, 1, False),
+    ],
+)
+def test_a_figure_of_several_cases(monkeypatch, peers, at_least, worst_at_least, ratio, low, reached):
+    def compare(case, dtype, own, peer, rounds):
+        return {"case": case, "against": peer, "ours": 1, "peer": RATIOS[case, peer], "ratio": RATIOS[case, peer]}
+
+    monkeypatch.setattr(figures, "case_of", lambda op, case: case)
+    monkeypatch.setattr(figures, "compare", compare)
+    figures._ratio.cache_clear()
+    figure = figures.GroupFigure("op", "both", ("a", "b"), peers, at_least, worst_at_least)
+    row = figures.judge(figure, 1, 1)
+    figures._ratio.cache_clear()
+    assert row["reached"] is reached
+    assert row["ratio"] == pytest.approx(ratio) and row["low"] == low
+    assert [part["case"] for part in row["parts"]] == ["a", "b"]
+    assert row["ours"] == 2 and row["peer"] == sum(part["peer"] for part in row["parts"])
+
+
+def test_a_figure_of_several_cases_of_which_one_fails_is_missed(monkeypatch):
+    monkeypatch.setattr(figures, "compare", lambda *_: 1 / 0)
+    figure = next(figure for figure in figures.figures() if isinstance(figure, figures.GroupFigure))
+    row = figures.judge(figure, 1, 1)
+    assert not row["reached"] and row["problem"].startswith("ZeroDivisionError")
+
+
+def test_who_enters_depends_on_case_and_dtype(monkeypatch):
+    monkeypatch.setattr(harness.importlib.util, "find_spec", lambda package: package != "torch")
+    known = {contender.name: contender for contender in versus.known("Conv2d")}
+    case = figures.case_of("Conv2d", "1x8x8x8 to 8, k3")
+    assert known["ONNX Runtime"].enters(case, "float32") and not known["ONNX Runtime"].enters(case, "float64")
+    assert not known["PyTorch"].enters(case, "float32")
+    assert not known["fastml cython"].enters(replace(case, skip=("fastml cython",)), "float32")
+
+
+@pytest.mark.parametrize("op", ["conv2d", "Conv2d"])
+def test_every_algorithm_of_conv2d_can_be_compared(op):
+    forced = [rung for rung in RUNGS if rung.op == "conv2d"]
+    assert len(forced) == len(harness.FORCED)
+    case = replace(figures.case_of(op, "1x8x8x8 to 8, k3"), weight=(2, 8, 3, 3))
+    for contender in harness.FORCED:
+        call, error = harness.prepared(contender, case, "float32")
+        assert call().shape == (1, 2, 8, 8) and error < 1e-6
+
+
+@pytest.mark.parametrize("op", ["conv2d", "Conv2d"])
+def test_the_cost_of_a_convolution_is_that_of_its_definition(op):
+    least = cases.cost(figures.case_of(op, "1x128x56x56 to 128, k3 s2"), "float32")
+    weights, x, out = 128 * 128 * 9 + 128, 128 * 56 * 56, 128 * 28 * 28
+    assert (least.read, least.written) == (4 * (weights + x), 4 * out)
+    assert least.flops == 2 * out * 128 * 9
+
+
+def test_the_network_is_resnet18():
+    arrays = resnet18.parameters(np.float32)
+    learnt = sum(array.size for array in arrays) - 2 * sum(c.outputs for c in resnet18.convolutions())
+    assert learnt == 11_689_512  # K. He et al. (2016): 11.7 million without the statistics
+    assert resnet18.flops((1, 3, 224, 224)) == pytest.approx(2 * 1.814e9, rel=1e-3)
+    x = np.random.default_rng(0).normal(size=(2, 3, 40, 37))
+    wide = [array.astype(np.float64) for array in arrays]
+    expected = resnet18.ResNet18(*wide, backend="numpy")(x)
+    assert expected.shape == (2, 1000)
+    np.testing.assert_allclose(resnet18.ResNet18(*wide)(x), expected, rtol=0, atol=1e-11 * abs(expected).max())
+
+
+def test_crops_are_pieces_of_the_photographs():
+    pieces = cases.crops(4, 224)
+    assert pieces.shape == (4, 3, 224, 224)
+    np.testing.assert_array_equal(pieces[0], cases.photographs()[0, :, :224, :224])
+    np.testing.assert_array_equal(pieces[3], cases.photographs()[1, :, -224:, -224:])
 
 
 def test_pairs_alternate_and_the_ratio_is_that_of_neighbours():

@@ -7,6 +7,7 @@ definition, all in float64; dtype is what the kernel was given.
 import numpy as np
 
 from fastml import _dispatch
+from fastml._ref import conv2d_winograd
 
 
 def define(op, problem):
@@ -48,6 +49,67 @@ def conv2d(expected, dtype):
     total = define("conv2d", expected._replace(**absolute, relu=False)).out
     roundings = expected.weight[0].size + 3
     return {"out": (gamma(roundings, dtype) + gamma(roundings)) * total}
+
+
+# The points that a rung of Winograd's transforms columns and rows with. Those that are not here may choose.
+SQUARE, LARGE, LAVIN = (conv2d_winograd.SMALL,) * 2, (conv2d_winograd.BETTER,) * 2, (conv2d_winograd.LAVIN,) * 2
+TILES = {
+    "winograd_row": [((), conv2d_winograd.SMALL)],
+    "winograd_2x2": [SQUARE],
+    "winograd_4x4": [LAVIN],
+    "winograd_points": [LARGE],
+}
+CHOICE = [SQUARE, LARGE]
+
+
+def winograd(expected, dtype, rung):
+    """As large as Winograd's algorithm makes |x| and |weight| with the absolute values of its matrices, times gamma.
+
+    An output is a sum of products of one value of each of: A' twice (rows, columns), G twice, a weight, B' twice, x. A
+    computed one is the same sum, each of its products times one factor 1 + delta for every rounding that met it on its
+    way, however sums are ordered and factored, as long as no coefficient is made by subtraction. These are at the most:
+    one for each matrix, whose values may be rounded themselves; as many as its row has values for each matrix applied;
+    one product, and as many as there are channels; bias and residual. So |error| <= gamma(roundings) * the same sum of
+    absolute values (Higham, section 3.1), which here is computed as the algorithm would. Where tiles begin is the
+    kernel's affair: the largest sum of all grids, and of all sizes of tiles that the rung may take.
+    """
+    bounds = []
+    for points in TILES.get(rung, CHOICE):
+        transforms, total = _magnified(expected, *points)
+        roundings = transforms + expected.weight.shape[1] + 3
+        bounds.append((gamma(roundings, dtype) + gamma(expected.weight[0].size + 3)) * total)
+    return {"out": np.max(bounds, axis=0)}
+
+
+def _magnified(expected, *points):
+    """Roundings in transforms, and the sum of absolute values, over all grids of tiles."""
+    direct = np.ones((1, 3)), np.eye(3), np.eye(3)  # one output from three products: no transform
+    matrices = [[abs(m.astype(float)) for m in conv2d_winograd.transforms(p)] if p else direct for p in points]
+    roundings = sum(m.shape[1] + 1 for side in matrices for m in side)
+    (a, g, b), (c, h, d) = matrices
+    weight, groups = abs(expected.weight), expected.groups
+    u = np.einsum("ik,jl,gockl->gocij", g, h, weight.reshape(groups, -1, *weight.shape[1:]))
+    sums = np.zeros(expected.out.shape)
+    for top, left in np.ndindex(len(a), len(c)):
+        tiles = _tiles(expected, (top, left), (len(a), len(c)))
+        v = np.einsum("ik,jl,ngcyxkl->ngcyxij", b, d, tiles.reshape(len(tiles), groups, -1, *tiles.shape[2:]))
+        y = np.einsum("pi,qj,gocij,ngcyxij->ngoypxq", a, c, u, v, optimize=True)
+        y = y.reshape(*sums.shape[:2], y.shape[3] * len(a), -1)[:, :, top:, left:]
+        sums = np.maximum(sums, y[:, :, : sums.shape[2], : sums.shape[3]])
+    residual = abs(expected.residual) if expected.residual.size else 0
+    return roundings, sums + abs(expected.bias)[:, np.newaxis, np.newaxis] + residual
+
+
+def _tiles(expected, shift, size):
+    """(n, channels, down, across, rows, columns) of |x|, its outputs being moved by a shift."""
+    pads, spans = [(0, 0), (0, 0)], []
+    for axis, before in enumerate((expected.pad_top, expected.pad_left)):
+        outputs = -(-(expected.out.shape[2 + axis] + shift[axis]) // size[axis]) * size[axis]
+        spans.append(outputs + 2)
+        pads.append((before + shift[axis], max(outputs + 2 - before - shift[axis] - expected.x.shape[2 + axis], 0)))
+    padded = np.pad(abs(expected.x), pads)[:, :, : spans[0], : spans[1]]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (size[0] + 2, size[1] + 2), axis=(2, 3))
+    return windows[:, :, :: size[0], :: size[1]]
 
 
 def conv2d_backward(expected, dtype):
@@ -156,6 +218,8 @@ def pca(expected, dtype):
     return {"mean": mean, "scatter": few * np.outer(spread, spread) + rows * np.outer(mean, mean)}
 
 
-def of(expected, op, dtype):
-    """The tolerance of each output."""
+def of(expected, op, dtype, rung=""):
+    """The tolerance of each output. Of an operation with several algorithms, the rung says which."""
+    if op == "conv2d" and rung.startswith("winograd"):
+        return winograd(expected, dtype, rung)
     return globals()[op](expected, dtype)

@@ -3,6 +3,7 @@
 The house, layer by layer; each layer calls only those below it:
 
     estimators/    StandardScaler, PCA: scikit-learn's classes on the operations
+    layers/        Conv2d: weights that are prepared once, and used in many calls
     ops/           the public operations, a file each: validate, choose, call, return
     learn/         roofline: what this machine can do at best, to judge a kernel by; `import fastml` does not load it
     _validate/     the only place that raises about arguments
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BatchNormGradients": "ops.batch_norm_backward",
+    "Conv2d": "layers.conv2d",
     "Conv2dGradients": "ops.conv2d_backward",
     "Moments": "ops.moments",
     "PCA": "estimators.pca",

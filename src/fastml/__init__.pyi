@@ -4,6 +4,7 @@ from fastml._threads import get_num_threads as get_num_threads
 from fastml._threads import set_num_threads as set_num_threads
 from fastml.estimators.pca import PCA as PCA
 from fastml.estimators.standard_scaler import StandardScaler as StandardScaler
+from fastml.layers.conv2d import Conv2d as Conv2d
 from fastml.ops.avg_pool2d import avg_pool2d as avg_pool2d
 from fastml.ops.avg_pool2d_backward import avg_pool2d_backward as avg_pool2d_backward
 from fastml.ops.batch_norm import batch_norm as batch_norm

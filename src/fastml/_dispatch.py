@@ -9,28 +9,8 @@ from functools import cache
 from typing import Any
 
 from fastml import _cpu
+from fastml._needs import NEEDS, PAYS
 from fastml._registry import BACKENDS, RUNGS, Rung
-
-# What a rung may ask of a problem: pure functions of one image's shape and the weights', not of batch, threads or time.
-NEEDS: dict[str, Callable[[Any], bool]] = {
-    # What `_core/pool.h` is written for; the place of a maximum in its window, up to 3 rows, must be exact as float32.
-    "2 x 2 or 3 x 3 windows, stride 2": lambda problem: (
-        problem.kernel_h == problem.kernel_w
-        and problem.kernel_h in (2, 3)
-        and problem.stride_h == problem.stride_w == 2
-        and getattr(problem, "dilation_h", 1) == getattr(problem, "dilation_w", 1) == 1
-        and problem.x.shape[2] < 2**22
-    ),
-    "one window a plane": lambda problem: (
-        problem.out.shape[1:] == (1, 1)
-        and problem.kernel_h - problem.pad_top >= problem.x.shape[1]
-        and problem.kernel_w - problem.pad_left >= problem.x.shape[2]
-    ),
-    # The register tile works on 6 output channels at a time; with fewer than 4 of them most of it would be idle.
-    "few outputs a group": lambda problem: problem.weight.shape[0] // problem.groups < 4,
-    # Vectors of 2 x 8 outputs would be empty for the greater part; a dot product does with one output.
-    "fewer than 8 outputs a group": lambda problem: problem.grad_out.shape[1] // problem.groups < 8,
-}
 
 _default: str | None = None
 _context: ContextVar[str | None] = ContextVar("fastml_backend", default=None)
@@ -92,32 +72,58 @@ def rungs(op: str, backend: str | None = None) -> list[Rung]:
 
 
 def serves(rung: Rung, problem: Any) -> bool:
+    """Whether a rung can do it."""
     return not rung.needs or NEEDS[rung.needs](problem)
 
 
+def suits(rung: Rung, problem: Any) -> bool:
+    """Whether it can, and "auto" takes it."""
+    return serves(rung, problem) and (not rung.pays or PAYS[rung.pays](problem))
+
+
+def named(op: str, backend: str | None = None, name: str = "auto") -> Rung | None:
+    """The rung called `name`, whether or not it serves; None with "auto"."""
+    ladder = {rung.name: rung for rung in rungs(op, current_backend(backend))}
+    if name != "auto" and name not in ladder:
+        raise ValueError(f"algorithm must be 'auto' or one of {', '.join(ladder)}; got {name!r}")
+    return ladder.get(name)
+
+
 def choose(op: str, problem: Any, backend: str | None = None, name: str = "auto") -> Rung:
-    """The rung called `name`, or with "auto" the last shipping rung whose needs the problem meets."""
-    ladder = rungs(op, current_backend(backend))
-    if name == "auto":
-        return next(rung for rung in reversed(ladder) if rung.ships and serves(rung, problem))
-    names = [rung.name for rung in ladder]
-    if name not in names:
-        raise ValueError(f"algorithm must be 'auto' or one of {', '.join(names)}; got {name!r}")
-    rung = ladder[names.index(name)]
+    """The rung called `name`, or with "auto" the last shipping rung that suits the problem."""
+    rung = named(op, backend, name)
+    if rung is None:
+        ladder = rungs(op, current_backend(backend))
+        return next(rung for rung in reversed(ladder) if rung.ships and suits(rung, problem))
     if not serves(rung, problem):
         raise ValueError(f"algorithm {name!r} needs {rung.needs}, which this problem does not have")
     return rung
 
 
+def here(place: str) -> str:
+    """A "module:function" of the table, with the instruction-set level in use."""
+    return place.replace("fastml._core.", f"fastml._core.{_cpu.isa()}.")
+
+
 def location(rung: Rung) -> str:
     """Where a rung's kernel is, with the instruction-set level in use."""
-    return rung.kernel.replace("fastml._core.", f"fastml._core.{_cpu.isa()}.")
+    return here(rung.kernel)
 
 
 @cache
 def load(rung: Rung) -> Callable[..., None]:
     """Import a rung's kernel."""
-    module, _, function = location(rung).partition(":")
+    return _imported(location(rung))
+
+
+@cache
+def preparation(rung: Rung) -> Callable[[Any, int, int], Any] | None:
+    """What lays weights out for a rung: (weight, groups, n_threads) -> array; None where it takes them as they are."""
+    return _imported(here(rung.prepares)) if rung.prepares else None
+
+
+def _imported(place: str) -> Callable[..., Any]:
+    module, _, function = place.partition(":")
     try:
         return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
     except ModuleNotFoundError as error:
@@ -129,33 +135,34 @@ def load(rung: Rung) -> Callable[..., None]:
 
 
 @cache
-def _shipping(op: str, backend: str) -> tuple[tuple[Callable[[Any], bool] | None, Callable[..., None]], ...]:
-    """What ships, as needs and kernels, in the order of choice: 3 us of looking through the table, kept.
+def _shipping(op: str, backend: str) -> tuple[tuple[Rung, Callable[..., None]], ...]:
+    """What ships, with kernels, in the order of choice: 3 us of looking through the table, kept.
 
     The last one serves every problem.
     """
     ships = [rung for rung in reversed(rungs(op, backend)) if rung.ships]
-    common = next(i for i, rung in enumerate(ships) if not rung.needs)
-    return tuple((NEEDS[rung.needs] if rung.needs else None, load(rung)) for rung in ships[: common + 1])
+    common = next(i for i, rung in enumerate(ships) if not (rung.needs or rung.pays))
+    return tuple((rung, load(rung)) for rung in ships[: common + 1])
 
 
 def kernel(op: str, problem: Any, backend: str | None = None, name: str = "auto") -> Callable[..., None]:
     """The kernel of the rung that `choose` chooses."""
     if name != "auto":
         return load(choose(op, problem, backend, name))
-    return next(kernel for needs, kernel in _shipping(op, current_backend(backend)) if needs is None or needs(problem))
+    return next(kernel for rung, kernel in _shipping(op, current_backend(backend)) if suits(rung, problem))
 
 
-@cache
-def _common(op: str, backend: str, c_type: str) -> Callable[..., None]:
-    kernel = _shipping(op, backend)[-1][1]
+def of_type(kernel: Callable[..., None], char: str) -> Callable[..., None]:
+    """The version of a Cython kernel for a dtype ("f" or "d"), as Cython's own choice takes 0.2 us (measured)."""
+    c_type = {"f": "float", "d": "double"}[char]
     return getattr(kernel, "__signatures__", {}).get(c_type, kernel)  # type: ignore[no-any-return]
 
 
-def common_kernel(op: str, c_type: str, backend: str | None = None) -> Callable[..., None]:
-    """The kernel that serves every problem, for a caller who knows that this one meets no needs: it is small.
+@cache
+def _common(op: str, backend: str, char: str) -> Callable[..., None]:
+    return of_type(_shipping(op, backend)[-1][1], char)
 
-    A Cython kernel has a version for "float" and one for "double": this picks it, as Cython's own choice takes 0.2 us
-    (measured).
-    """
-    return _common(op, current_backend(backend), c_type)
+
+def common_kernel(op: str, char: str, backend: str | None = None) -> Callable[..., None]:
+    """The kernel that serves every problem, for a caller who knows that this one meets no needs: it is small."""
+    return _common(op, current_backend(backend), char)

@@ -14,9 +14,11 @@ class Rung:
     name: str
     idea: str
     kernel: str  # "module:function"
-    ships: bool = False  # users get it, where `needs` holds; of several, the last one in the table
-    needs: str = ""  # a name in `fastml._dispatch.NEEDS`; empty: serves every problem
+    ships: bool = False  # users get it, where `needs` and `pays` hold; of several, the last one in the table
+    needs: str = ""  # what it can do, a name in `fastml._needs.NEEDS`; empty: every problem
+    pays: str = ""  # where "auto" takes it, a name in `fastml._needs.PAYS`; empty: wherever it can
     fails: str = ""  # a rung that teaches a failure: how it fails
+    prepares: str = ""  # "module:function" that lays weights out for this rung: (weight, groups, n_threads) -> (size,)
 
 
 R = Rung
@@ -38,11 +40,22 @@ RUNGS: tuple[Rung, ...] = (
     R("standardize", "cython", "streamed",   "past the caches; here plain stores are faster (measured)",   "fastml._core.standardize:streamed"),
     R("conv2d",      "numpy",  "loops",      "the definition: seven loops",                                "fastml._ref.conv2d:loops"),
     R("conv2d",      "numpy",  "im2col",     "all patches copied out, one matrix product by BLAS",         "fastml._ref.conv2d:im2col", ships=True),
+    R("conv2d",      "numpy",  "winograd_row", "F(2, 3) by hand along rows: 4 multiplications for 6",        "fastml._ref.conv2d_winograd:winograd_row", needs="3 x 3 kernels, stride 1, dilation 1"),
+    R("conv2d",      "numpy",  "winograd_2x2", "the same both ways, F(2 x 2, 3 x 3): 16 for 36",             "fastml._ref.conv2d_winograd:winograd_2x2", needs="3 x 3 kernels, stride 1, dilation 1"),
+    R("conv2d",      "numpy",  "winograd_4x4", "larger tiles, F(4 x 4, 3 x 3): 36 for 144, and more error",  "fastml._ref.conv2d_winograd:winograd_4x4", needs="3 x 3 kernels, stride 1, dilation 1"),
+    R("conv2d",      "numpy",  "winograd_points", "better points: half of that error, no more work",         "fastml._ref.conv2d_winograd:winograd_points", needs="3 x 3 kernels, stride 1, dilation 1"),
     R("conv2d",      "numba",  "loops",      "the seven loops, compiled",                                  "fastml._jit.conv2d:loops"),
-    R("conv2d",      "numba",  "rows",       "one weight times a row of pixels: vectors, four outputs",    "fastml._jit.conv2d:rows", ships=True),
+    R("conv2d",      "numba",  "rows",       "one weight times a row of pixels: vectors, four outputs",    "fastml._jit.conv2d:rows"),
+    R("conv2d",      "numba",  "unroll_and_jam", "8 taps of 4 outputs in one loop: a sum is loaded and stored once for 8 multiplications", "fastml._jit.conv2d:unroll_and_jam", ships=True),
     R("conv2d",      "cython", "loops",      "the seven loops, ahead of time",                             "fastml._core.conv2d:loops"),
-    R("conv2d",      "cython", "im2col",     "patches packed in strips in cache, 6 x 2 vectors of outputs in registers", "fastml._core.conv2d:im2col", ships=True),
-    R("conv2d",      "cython", "rows",       "no matrix to speak of: one weight times a row of pixels",    "fastml._core.conv2d:rows", ships=True, needs="few outputs a group"),
+    R("conv2d",      "cython", "rows",       "one weight times a row of pixels: vectors",                  "fastml._core.conv2d:rows"),
+    R("conv2d",      "cython", "im2col",     "patches packed in strips in cache, 4 outputs x 3 vectors of pixels in registers", "fastml._core.conv2d_im2col:im2col", ships=True, prepares="fastml._core.conv2d_direct:prepare"),
+    R("conv2d",      "cython", "direct",     "no patches: taps are read from one padded copy of the image", "fastml._core.conv2d_direct:direct", ships=True, needs="a padded copy of 24 windows in 4 MiB", pays="a padded copy is smaller than the patches", prepares="fastml._core.conv2d_direct:prepare"),
+    R("conv2d",      "cython", "first",      "few taps, as in a first layer: sums are finished in registers", "fastml._core.conv2d_first:first", ships=True, needs="a padded copy of 24 windows in 4 MiB", pays="up to 160 taps, rows of full vectors", prepares="fastml._core.conv2d_direct:prepare"),
+    R("conv2d",      "cython", "gemm",       "1 x 1 kernels: pixels packed in strips, used by all outputs", "fastml._core.conv2d_gemm:gemm", ships=True, needs="1 x 1 kernels, stride 1, no padding", prepares="fastml._core.conv2d_direct:prepare"),
+    R("conv2d",      "cython", "depthwise",  "few outputs a group: vectors along a row, read in place",    "fastml._core.conv2d_depthwise:depthwise", ships=True, needs="a padded copy of 24 windows in 4 MiB", pays="fewer than 4 outputs a group"),
+    R("conv2d",      "cython", "winograd_2x2", "F(2x2, 3x3), fused: a block of tiles goes through all stages in cache", "fastml._core.conv2d_winograd:winograd_2x2", ships=True, needs="3 x 3 kernels, stride 1, dilation 1, up to 1024 channels a group", pays="tiles of 2 x 2 take the least work", prepares="fastml._core.conv2d_winograd:prepare_2x2"),
+    R("conv2d",      "cython", "winograd",   "F(4x4, 3x3), fused: 36 multiplications for 144",             "fastml._core.conv2d_winograd:winograd", ships=True, needs="3 x 3 kernels, stride 1, dilation 1, up to 1024 channels a group", pays="tiles of 4 x 4 take the least work", prepares="fastml._core.conv2d_winograd:prepare"),
     R("max_pool2d",  "numpy",  "loops",      "the definition: every tap of every window",                  "fastml._ref.max_pool2d:loops"),
     R("max_pool2d",  "numpy",  "windows",    "sliding_window_view, one reduction",                         "fastml._ref.max_pool2d:windows", ships=True),
     R("max_pool2d",  "numba",  "loops",      "the same loops, compiled, threads",                          "fastml._jit.max_pool2d:loops"),
@@ -87,7 +100,7 @@ RUNGS: tuple[Rung, ...] = (
     R("conv2d_backward", "numba",  "lines",  "a tap's values laid in line: dot products for 4 outputs at once", "fastml._jit.conv2d_backward:lines", ships=True),
     R("conv2d_backward", "cython", "loops",  "the definition, ahead of time",                             "fastml._core.conv2d_backward:loops"),
     R("conv2d_backward", "cython", "outer",  "outer products: 6 taps x 2 vectors of outputs in registers, pixel after pixel", "fastml._core.conv2d_backward:outer", ships=True),
-    R("conv2d_backward", "cython", "dots",   "dot products along rows, 9 taps in registers: no output goes to waste", "fastml._core.conv2d_backward:dots", ships=True, needs="fewer than 8 outputs a group"),
+    R("conv2d_backward", "cython", "dots",   "dot products along rows, 9 taps in registers: no output goes to waste", "fastml._core.conv2d_backward:dots", ships=True, pays="fewer than 8 outputs a group"),
     R("pca",         "numpy",  "loops",      "the definition: mean, then products of centred columns",     "fastml._ref.pca:loops"),
     R("pca",         "numpy",  "centred",    "a centred copy, one matrix product by BLAS",                 "fastml._ref.pca:centred", ships=True),
     R("pca",         "numba",  "loops",      "the same loops, compiled, in the order of memory, threads",  "fastml._jit.pca:loops", ships=True),

@@ -1,15 +1,14 @@
 # What conv2d_backward.h offers, and how a block of x is laid out for it.
 # The C macros choose by the type of the pointer; `void` here only says "float or double".
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
+from fastml._core._conv2d cimport ceil_div, copy_row
 from fastml._core._types cimport floating
 
 
 cdef extern from "conv2d_backward.h" nogil:
     const Py_ssize_t OUTER_TAPS
     const Py_ssize_t DOT_TAPS
-    const Py_ssize_t DOT_LANES_F32
-    const Py_ssize_t DOT_LANES_F64
     void interleave(
         Py_ssize_t outputs, Py_ssize_t n, Py_ssize_t apart, const void* grad, void* out
     ) noexcept
@@ -26,10 +25,6 @@ cdef extern from "conv2d_backward.h" nogil:
 cdef enum:
     MOST_VALUES = 32768  # of a channel in a block, or twice the size of a kernel where that is more
     MOST_SCRATCH = 65536  # values of all channels in a block: 256 KiB of float32, half of a second-level cache
-
-
-cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    return (a + b - 1) // b
 
 
 cdef struct Axis:
@@ -94,32 +89,21 @@ cdef inline void copy_block(
         if not 0 <= y < rows.size:
             memset(to, 0, columns.length * sizeof(floating))
         elif columns.whole:
-            copy_row(plane + y * columns.size, columns.size, left, 1, columns.length, to)
+            copy_part(plane + y * columns.size, columns.size, left, 1, columns.length, to)
         else:
             for k in range(columns.kernel):
-                copy_row(plane + y * columns.size, columns.size, left + k * columns.dilation, columns.stride,
-                         columns.block, to + k * columns.block)
+                copy_part(plane + y * columns.size, columns.size, left + k * columns.dilation, columns.stride,
+                          columns.block, to + k * columns.block)
         to += columns.length
 
 
-cdef inline void copy_row(
+cdef inline void copy_part(
     const floating* row, Py_ssize_t size, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t n, floating* to
 ) noexcept nogil:
     """to[t] = row[start + t * stride], or 0 outside of the row."""
     cdef Py_ssize_t first = min(n, ceil_div(-start, stride)) if start < 0 else 0
-    cdef Py_ssize_t last = max(first, min(n, ceil_div(size - start, stride))) if start < size else first, t
-    if first:
-        memset(to, 0, first * sizeof(floating))
-    if stride == 1:
-        memcpy(to + first, row + start + first, (last - first) * sizeof(floating))
-    elif stride == 2:  # a constant stride becomes shuffles
-        for t in range(first, last):
-            to[t] = row[start + t * 2]
-    else:
-        for t in range(first, last):
-            to[t] = row[start + t * stride]
-    if last < n:
-        memset(to + last, 0, (n - last) * sizeof(floating))
+    cdef Py_ssize_t last = min(n, ceil_div(size - start, stride)) if start < size else 0
+    copy_row(row + start, stride, first, max(first, last), n, to)
 
 
 cdef inline void set_offsets(Axis* rows, Axis* columns, Py_ssize_t channels, Py_ssize_t plane, Py_ssize_t pitch,

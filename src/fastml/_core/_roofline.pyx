@@ -3,11 +3,14 @@
 Each thread goes over its own part of the arrays `repeats` times, so that what it costs to start threads does not count.
 """
 from cython.parallel cimport prange
+from libc.stdint cimport int32_t
 from libc.string cimport memcpy
 
 import numpy as np
 
-from fastml._core._simd cimport TILE_COLUMNS_F32, TILE_COLUMNS_F64, TILE_ROWS, multiply_tile, stream
+from fastml._core._simd cimport stream
+from fastml._core._tile cimport LANES_F32, LANES_F64, PANEL
+from fastml._core._tile cimport multiply as multiply_tile
 from fastml._core._types cimport floating
 
 cdef extern from *:
@@ -128,17 +131,20 @@ def multiply(
     Py_ssize_t n_threads,
 ):
     """Products of panels in the first-level cache, in register tiles; returns how many flops these were."""
-    cdef Py_ssize_t columns = TILE_COLUMNS_F32 if floating is float else TILE_COLUMNS_F64, part
+    cdef Py_ssize_t columns = 3 * (LANES_F32 if floating is float else LANES_F64), part
     dtype = np.float32 if floating is float else np.float64
-    cdef floating[::1] a = np.ones(DEPTH * TILE_ROWS, dtype), b = np.ones(DEPTH * columns, dtype)
+    cdef floating[::1] a = np.ones(DEPTH * PANEL, dtype), b = np.ones(DEPTH * columns, dtype)
+    cdef int32_t[::1] offset = np.arange(0, DEPTH * columns, columns, dtype=np.int32)
     with nogil:
         for part in prange(n_threads, num_threads=n_threads, schedule="static"):
-            _multiply(&a[0], &b[0], &tiles[part, 0], repeats)
-    return 2.0 * DEPTH * TILE_ROWS * columns * repeats * n_threads
+            _multiply(&a[0], &b[0], &offset[0], &tiles[part, 0], repeats, columns)
+    return 2.0 * DEPTH * PANEL * columns * repeats * n_threads
 
 
-cdef void _multiply(const floating* a, const floating* b, floating* tile, Py_ssize_t repeats) noexcept nogil:
+cdef void _multiply(
+    const floating* a, const floating* b, const int32_t* offset, floating* tile, Py_ssize_t repeats, Py_ssize_t columns
+) noexcept nogil:
     cdef Py_ssize_t _repeat
     for _repeat in range(repeats):
-        multiply_tile(DEPTH, a, b, tile)
+        multiply_tile(3, 1, DEPTH, a, 0, b, offset, False, tile, columns)
         forget_memory()

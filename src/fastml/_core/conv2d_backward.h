@@ -8,21 +8,11 @@
 
 #include "simd.h"
 
-#ifndef INLINE
-#define INLINE static inline __attribute__((always_inline))
-#endif
-#ifdef __clang__
-#define OF_FOUR(MASK, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define OF_FOUR(MASK, a, b, ...) __builtin_shuffle(a, b, (MASK){__VA_ARGS__})
-#endif
 typedef int32_t four_f32 __attribute__((vector_size(16)));
 typedef int64_t four_f64 __attribute__((vector_size(32)));
 
 #define OUTER_TAPS 6
 #define DOT_TAPS 9
-#define DOT_LANES_F32 (VECTOR_BYTES / 4)
-#define DOT_LANES_F64 (VECTOR_BYTES / 8)
 
 /* Gradients of 2 vectors of outputs, `apart` values from one output to the next, as (n, 2 vectors): pixel after pixel.
    Outputs from `outputs` on are absent, and zero. Four times four values change places in 8 instructions. */
@@ -36,12 +26,12 @@ typedef int64_t four_f64 __attribute__((vector_size(32)));
                 REAL *to = out + p * WIDTH;                                                                            \
                 LANES_4 a = *(const LANES_4 *)from, b = *(const LANES_4 *)(from + apart);                              \
                 LANES_4 c = *(const LANES_4 *)(from + 2 * apart), d = *(const LANES_4 *)(from + 3 * apart);            \
-                LANES_4 ac = OF_FOUR(MASK, a, c, 0, 4, 1, 5), bd = OF_FOUR(MASK, b, d, 0, 4, 1, 5);                    \
-                *(LANES_4 *)to = OF_FOUR(MASK, ac, bd, 0, 4, 1, 5);                                                    \
-                *(LANES_4 *)(to + WIDTH) = OF_FOUR(MASK, ac, bd, 2, 6, 3, 7);                                          \
-                ac = OF_FOUR(MASK, a, c, 2, 6, 3, 7), bd = OF_FOUR(MASK, b, d, 2, 6, 3, 7);                            \
-                *(LANES_4 *)(to + 2 * WIDTH) = OF_FOUR(MASK, ac, bd, 0, 4, 1, 5);                                      \
-                *(LANES_4 *)(to + 3 * WIDTH) = OF_FOUR(MASK, ac, bd, 2, 6, 3, 7);                                      \
+                LANES_4 ac = SHUFFLE(MASK, a, c, 0, 4, 1, 5), bd = SHUFFLE(MASK, b, d, 0, 4, 1, 5);                    \
+                *(LANES_4 *)to = SHUFFLE(MASK, ac, bd, 0, 4, 1, 5);                                                    \
+                *(LANES_4 *)(to + WIDTH) = SHUFFLE(MASK, ac, bd, 2, 6, 3, 7);                                          \
+                ac = SHUFFLE(MASK, a, c, 2, 6, 3, 7), bd = SHUFFLE(MASK, b, d, 2, 6, 3, 7);                            \
+                *(LANES_4 *)(to + 2 * WIDTH) = SHUFFLE(MASK, ac, bd, 0, 4, 1, 5);                                      \
+                *(LANES_4 *)(to + 3 * WIDTH) = SHUFFLE(MASK, ac, bd, 2, 6, 3, 7);                                      \
             }                                                                                                          \
             for (; p < n; p++)                                                                                         \
                 for (int i = 0; i < 4; i++) out[p * WIDTH + i] = o + i < outputs ? grad[i * apart + p] : 0;            \

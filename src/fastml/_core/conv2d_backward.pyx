@@ -4,14 +4,12 @@ from libc.string cimport memcpy, memset
 
 import numpy as np
 
+from fastml._core._conv2d cimport GAP, ceil_div
 from fastml._core._conv2d_backward cimport (
-    DOT_LANES_F32,
-    DOT_LANES_F64,
     DOT_TAPS,
     MOST_SCRATCH,
     OUTER_TAPS,
     Axis,
-    ceil_div,
     copy_block,
     dot_products,
     interleave,
@@ -22,13 +20,15 @@ from fastml._core._conv2d_backward cimport (
     touches_padding,
 )
 from fastml._core._simd cimport shifted_sums
+from fastml._core._tile cimport LANES_F32, LANES_F64
 from fastml._core._types cimport floating
+
+from fastml._core._memory import working_memory
 
 
 cdef enum:
     OUTER_PIXELS = 384  # of a block: the gradients of a panel are 24 KiB, most of the first-level cache
     DOT_PIXELS = 2048  # of a block: sums over the lanes of 9 vectors are then 3 % of the work
-    GAP = 64  # values between the scratch rows of two threads, so that they share no cache line
 
 
 cdef struct Plan:  # what a task is told; all of it depends on shapes alone
@@ -120,7 +120,7 @@ def outer(
     that are outputs need neither: any row, stride and dilation runs at the same speed, and x is read where it is, or
     where the padding counts from a padded copy of a block. Scratch: a copy of the weights, and 280 KiB a thread.
     """
-    cdef Py_ssize_t width = 2 * (DOT_LANES_F32 if floating is float else DOT_LANES_F64), task, group, part
+    cdef Py_ssize_t width = 2 * (LANES_F32 if floating is float else LANES_F64), task, group, part
     cdef Plan p
     dtype = np.float32 if floating is float else np.float64
     with nogil:
@@ -132,9 +132,9 @@ def outer(
     cdef Py_ssize_t panels = ceil_div(p.outputs, width), taps = p.channels * p.area
     cdef Py_ssize_t across, down = _ways(panels, ceil_div(taps, OUTER_TAPS), groups, n_threads, &across)
     cdef Py_ssize_t[::1] offset = np.empty(p.chunk * p.area, dtype=np.intp)
-    cdef floating[:, :, ::1] sums = np.zeros((groups * panels, taps, width), dtype=dtype)
-    cdef floating[:, ::1] grads = np.empty((n_threads, OUTER_PIXELS * width + GAP), dtype=dtype)
-    cdef floating[:, ::1] scratch = np.empty((n_threads, 0 if p.direct else p.chunk * p.plane + GAP), dtype=dtype)
+    cdef floating[:, ::1] sums = working_memory("weights", groups * panels, taps * width, dtype)
+    cdef floating[:, ::1] grads = working_memory("gradients", n_threads, OUTER_PIXELS * width + GAP, dtype)
+    cdef floating[:, ::1] scratch = working_memory("blocks", n_threads, GAP + (not p.direct) * p.chunk * p.plane, dtype)
     with nogil:
         set_offsets(&p.rows, &p.columns, p.chunk, p.plane, p.pitch, &offset[0])
         for task in prange(groups * down * across, num_threads=n_threads, schedule="static"):
@@ -143,7 +143,7 @@ def outer(
             _outer_task(
                 &p, grad_out, x, group, sums, panels * part // down, panels * (part + 1) // down,
                 taps * (task % across) // across, taps * (task % across + 1) // across, &offset[0],
-                &grads[threadid(), 0], NULL if p.direct else &scratch[threadid(), 0], grad_weight,
+                &grads[threadid(), 0], &scratch[threadid(), 0], grad_weight,
             )
 
 
@@ -193,13 +193,16 @@ cdef inline Py_ssize_t _cost(Py_ssize_t panels, Py_ssize_t tiles, Py_ssize_t dow
 
 cdef void _outer_task(
     Plan* p, const floating[:, :, :, ::1] grad_out, const floating[:, :, :, ::1] x, Py_ssize_t group,
-    floating[:, :, ::1] sums, Py_ssize_t first_panel, Py_ssize_t last_panel, Py_ssize_t first_tap, Py_ssize_t last_tap,
+    floating[:, ::1] sums, Py_ssize_t first_panel, Py_ssize_t last_panel, Py_ssize_t first_tap, Py_ssize_t last_tap,
     const Py_ssize_t* offset, floating* grads, floating* scratch, floating[:, :, :, ::1] grad_weight
 ) noexcept nogil:
-    """Some panels and taps of a group, for all images and blocks; what a block's channels show is read by all panels."""
-    cdef Py_ssize_t width = sums.shape[2], panels = ceil_div(p.outputs, width), tap = first_tap
-    cdef Py_ssize_t n, block, i, j, c, o, end, panel
+    """Some panels and taps of a group, for all images and blocks. What a block's channels show serves all panels."""
+    cdef Py_ssize_t width = 2 * (LANES_F32 if floating is float else LANES_F64), panels = ceil_div(p.outputs, width)
+    cdef Py_ssize_t n, block, i, j, c, o, end, panel, tap = first_tap
     cdef const floating* seen
+    cdef floating* to
+    for panel in range(group * panels + first_panel, group * panels + last_panel):
+        memset(&sums[panel, 0] + first_tap * width, 0, (last_tap - first_tap) * width * sizeof(floating))
     while tap < last_tap:
         c = tap // p.area
         end = min(last_tap, (c + p.chunk) * p.area)
@@ -211,11 +214,12 @@ cdef void _outer_task(
                 for panel in range(first_panel, last_panel):
                     _outer_block(p, grad_out, n, group * p.outputs + panel * width,
                                  min(width, p.outputs - panel * width), i, j, seen, end - tap,
-                                 offset + (tap - c * p.area), grads, &sums[group * panels + panel, tap, 0])
+                                 offset + (tap - c * p.area), grads, &sums[group * panels + panel, tap * width])
         tap = end
     for o in range(first_panel * width, min(last_panel * width, p.outputs)):
+        to = &grad_weight[group * p.outputs + o, 0, 0, 0]
         for tap in range(first_tap, last_tap):
-            (&grad_weight[group * p.outputs + o, 0, 0, 0])[tap] = sums[group * panels + o // width, tap, o % width]
+            to[tap] = sums[group * panels + o // width, tap * width + o % width]
 
 
 cdef const floating* _seen(
@@ -236,7 +240,7 @@ cdef void _outer_block(
     Py_ssize_t j, const floating* seen, Py_ssize_t taps, const Py_ssize_t* offset, floating* grads, floating* sums
 ) noexcept nogil:
     """One block of pixels, one panel of outputs, and its taps, in tiles of like sizes."""
-    cdef Py_ssize_t width = 2 * (DOT_LANES_F32 if floating is float else DOT_LANES_F64), tiles, t, first, last
+    cdef Py_ssize_t width = 2 * (LANES_F32 if floating is float else LANES_F64), tiles, t, first, last
     cdef Py_ssize_t rows = min(p.rows.block, p.rows.out - i), columns = min(p.columns.block, p.columns.out - j)
     interleave(outputs, rows * columns, p.rows.out * p.columns.out, &grad_out[n, o, i, j], grads)
     tiles = ceil_div(taps, OUTER_TAPS)
@@ -265,7 +269,7 @@ def dots(
     Lanes are pixels, so that one output is enough. What a tap sees is first copied side by side, with strides for each
     tap of a row. Scratch: a few rows of x, 256 KiB at most, and 8 KiB of gradients a thread.
     """
-    cdef Py_ssize_t lanes = DOT_LANES_F32 if floating is float else DOT_LANES_F64, task, chunks
+    cdef Py_ssize_t lanes = LANES_F32 if floating is float else LANES_F64, task, chunks
     cdef Plan p
     dtype = np.float32 if floating is float else np.float64
     if not grad_weight.shape[0]:
@@ -277,9 +281,9 @@ def dots(
     p.chunk = min(p.chunk, ceil_div(DOT_TAPS, p.area))  # few channels are many tasks
     chunks = ceil_div(p.channels, p.chunk)
     cdef Py_ssize_t[::1] offset = np.empty(p.chunk * p.area, dtype=np.intp)
-    cdef floating[:, ::1] scratch = np.empty((n_threads, p.chunk * p.plane + GAP), dtype=dtype)
+    cdef floating[:, ::1] scratch = working_memory("blocks", n_threads, p.chunk * p.plane + GAP, dtype)
     cdef Py_ssize_t pitch = ceil_div(p.columns.block, lanes) * lanes
-    cdef floating[:, ::1] grads = np.zeros((n_threads, p.rows.block * pitch + GAP), dtype=dtype)
+    cdef floating[:, ::1] grads = working_memory("gradients", n_threads, p.rows.block * pitch + GAP, dtype)
     with nogil:
         set_offsets(&p.rows, &p.columns, p.chunk, p.plane, p.pitch, &offset[0])
         for task in prange(groups * chunks, num_threads=n_threads, schedule="static"):

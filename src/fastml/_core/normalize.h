@@ -9,28 +9,11 @@
 
 #include "simd.h"
 
-#define INLINE static inline __attribute__((always_inline))
-#define AT(pointer, i) ((pointer) ? (pointer) + (i) : (pointer)) /* NULL stays NULL */
-
-/* A statement compiled twice, in which the flag is a constant: an enum hides the variable of that name, and INLINE
-   functions know what they are given. Left to itself, GCC asks for flags at each vector. */
-#define FIX(flag, ...)                                                                                                 \
-    if (flag) {                                                                                                        \
-        enum { flag = 1 };                                                                                             \
-        __VA_ARGS__;                                                                                                   \
-    } else {                                                                                                           \
-        enum { flag = 0 };                                                                                             \
-        __VA_ARGS__;                                                                                                   \
-    }
-
 #define DEFINE_NORMALIZE(SUFFIX, REAL, VECTOR, MASK)                                                                   \
     INLINE VECTOR line_##SUFFIX(const REAL *x, VECTOR shift, VECTOR factor, VECTOR offset, const REAL *residual) {     \
         VECTOR y = (*(const VECTOR *)x - shift) * factor + offset;                                                     \
         if (residual) y += *(const VECTOR *)residual;                                                                  \
         return y;                                                                                                      \
-    }                                                                                                                  \
-    INLINE VECTOR relu_##SUFFIX(VECTOR y) { /* NaN and -0 stay, as in y < 0 ? 0 : y */                                 \
-        return (VECTOR)(~(MASK)(y < 0) & (MASK)y);                                                                     \
     }                                                                                                                  \
     INLINE VECTOR output_##SUFFIX(const REAL *x, VECTOR shift, VECTOR factor, VECTOR offset, const REAL *residual,     \
                                   int relu) {                                                                          \
@@ -93,8 +76,6 @@ typedef struct {
     lanes_f64 low, high;
 } wide;
 #if VECTOR_BYTES == 32
-#define LANE_NUMBERS_F32 {0, 1, 2, 3, 4, 5, 6, 7}
-#define LANE_NUMBERS_F64 {0, 1, 2, 3}
 static inline void widen_f32(vector_f32 v, double *sums) {
     ((lanes_f64 *)sums)[0] += (lanes_f64){v[0], v[1], v[2], v[3]};
     ((lanes_f64 *)sums)[1] += (lanes_f64){v[4], v[5], v[6], v[7]};
@@ -110,8 +91,6 @@ static inline wide widened_f64(vector_f64 v, wide sums) {
     return sums;
 }
 #else
-#define LANE_NUMBERS_F32 {0, 1, 2, 3}
-#define LANE_NUMBERS_F64 {0, 1}
 static inline void widen_f32(vector_f32 v, double *sums) { *(lanes_f64 *)sums += (lanes_f64){v[0], v[1], v[2], v[3]}; }
 static inline void widen_f64(vector_f64 v, double *sums) { *(vector_f64 *)sums += v; }
 static inline wide widened_f32(vector_f32 v, wide sums) {

@@ -1,9 +1,10 @@
 """Mean and scatter matrix, the sums that PCA needs. The specification is `fastml._ref.pca`."""
 from cython.parallel cimport prange, threadid
+from libc.stdint cimport int32_t
 
 import numpy as np
 
-from fastml._core._simd cimport TILE_COLUMNS_F32, TILE_COLUMNS_F64, TILE_ROWS, multiply_tile
+from fastml._core._tile cimport LANES_F32, LANES_F64, PANEL, multiply
 from fastml._core._types cimport floating
 
 
@@ -54,15 +55,15 @@ def blocks(
     double[:, ::1] scatter,  # OUT (columns, columns): sum over rows of (x - mean)(x - mean)^T
     Py_ssize_t n_threads,
 ):
-    """One pass over blocks of rows: shift, pack, and multiply the upper half in register tiles of 6 x 2 vectors.
+    """One pass over blocks of rows: shift, pack, and multiply the upper half in register tiles of 4 x 3 vectors.
 
     With s the mean of some rows and d = x - s, the scatter matrix is D'D - n e e' where e is the mean of d. As e is
     small beside the spread of the data, that subtraction loses little; X'X - n m m' loses all at a large mean. A column
     of ones beside D gives the sum of d for free. Symmetry halves the work of a full product.
     """
     cdef Py_ssize_t n = x.shape[0], columns = x.shape[1], lanes = _tile_columns(&x[0, 0])
-    cdef Py_ssize_t panels_a = columns // TILE_ROWS + 1, panels_b = columns // lanes + 1  # with the column of ones
-    cdef Py_ssize_t size_a = panels_a * TILE_ROWS, size_b = panels_b * lanes
+    cdef Py_ssize_t panels_a = columns // PANEL + 1, panels_b = columns // lanes + 1  # with the column of ones
+    cdef Py_ssize_t size_a = panels_a * PANEL, size_b = panels_b * lanes
     # A small matrix of sums is kept by each chunk of rows; a large one is shared, its tiles being the tasks.
     cdef Py_ssize_t chunks = min(max((1 << 18) // (size_a * size_b), 1), MOST_CHUNKS, (n + DEPTH - 1) // DEPTH)
     cdef Py_ssize_t chunk, start = 0, panel
@@ -90,7 +91,7 @@ def blocks(
 
 
 cdef inline Py_ssize_t _tile_columns(const floating* x) noexcept nogil:
-    return TILE_COLUMNS_F32 if floating is float else TILE_COLUMNS_F64
+    return 3 * (LANES_F32 if floating is float else LANES_F64)
 
 
 cdef void _chunk(
@@ -110,10 +111,10 @@ cdef void _pack(
     const floating[:, ::1] x, Py_ssize_t start, Py_ssize_t depth, const floating* shift, floating* a, floating* b,
     Py_ssize_t panels_a, Py_ssize_t panel
 ) noexcept nogil:
-    """One panel of d = x - shift: 6 columns for the left operand, 2 vectors of columns for the right one."""
+    """One panel of d = x - shift: 4 columns for the left operand, 3 vectors of columns for the right one."""
     cdef Py_ssize_t lanes = _tile_columns(shift)
     if panel < panels_a:
-        _pack_columns(x, start, depth, shift, panel * TILE_ROWS, TILE_ROWS, a + panel * DEPTH * TILE_ROWS)
+        _pack_columns(x, start, depth, shift, panel * PANEL, PANEL, a + panel * DEPTH * PANEL)
     else:
         panel -= panels_a
         _pack_columns(x, start, depth, shift, panel * lanes, lanes, b + panel * DEPTH * lanes)
@@ -141,12 +142,15 @@ cdef void _tiles(
 ) noexcept nogil:
     """Add one row of tiles, from the diagonal on, to the sums."""
     cdef Py_ssize_t lanes = _tile_columns(a), width = panels_b * lanes, right, i, j
+    cdef int32_t offset[DEPTH]
     cdef floating tile[TILE_SIZE]
     cdef double* row
-    for right in range(panel * TILE_ROWS // lanes, panels_b):
-        multiply_tile(depth, a + panel * DEPTH * TILE_ROWS, b + right * DEPTH * lanes, tile)
-        for i in range(TILE_ROWS):
-            row = sums + (panel * TILE_ROWS + i) * width + right * lanes
+    for i in range(depth):
+        offset[i] = i * lanes
+    for right in range(panel * PANEL // lanes, panels_b):
+        multiply(3, 1, depth, a + panel * DEPTH * PANEL, 0, b + right * DEPTH * lanes, offset, False, tile, lanes)
+        for i in range(PANEL):
+            row = sums + (panel * PANEL + i) * width + right * lanes
             for j in range(lanes):
                 row[j] += tile[i * lanes + j]
 

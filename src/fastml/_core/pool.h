@@ -9,33 +9,6 @@
 
 #include "simd.h"
 
-/* The values in even and in odd places of two vectors, in the order that one instruction gives; IN_ORDER mends it, once
-   for a vector of results. */
-#if VECTOR_BYTES == 32
-#define EVENS_F32 0, 2, 8, 10, 4, 6, 12, 14
-#define EVENS_F64 0, 4, 2, 6
-#define ODDS_F32 1, 3, 9, 11, 5, 7, 13, 15
-#define ODDS_F64 1, 5, 3, 7
-#define IN_ORDER_F32 0, 1, 4, 5, 2, 3, 6, 7
-#define IN_ORDER_F64 0, 2, 1, 3
-#define SHIFTED_F32 1, 2, 3, 4, 5, 6, 7, 8
-#define SHIFTED_F64 1, 2, 3, 4
-#else
-#define EVENS_F32 0, 2, 4, 6
-#define EVENS_F64 0, 2
-#define ODDS_F32 1, 3, 5, 7
-#define ODDS_F64 1, 3
-#define IN_ORDER_F32 0, 1, 2, 3
-#define IN_ORDER_F64 0, 1
-#define SHIFTED_F32 1, 2, 3, 4
-#define SHIFTED_F64 1, 2
-#endif
-#ifdef __clang__
-#define SHUFFLE(MASK, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define SHUFFLE(MASK, a, b, ...) __builtin_shuffle(a, b, (MASK){__VA_ARGS__})
-#endif
-
 /* Ask for what will be read soon. Processors fetch ahead along an array by themselves, but not into the next page of
    4 KiB: for arrays larger than the caches this saves 20 to 50 % of the time (float64, two threads, measured). */
 static inline void fetch_next_page(const void *row, const void *next_row) {

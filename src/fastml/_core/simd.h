@@ -20,13 +20,6 @@
 #define VECTOR_BYTES 16 /* SSE2 and NEON */
 #endif
 
-/* The register tile of matrix products: 6 rows x 2 vectors = 12 accumulators, 2 vectors of b and 1 broadcast of a are 15
-   of the 16 registers that SSE and AVX have. 12 independent chains hide the 4-cycle latency of 2 FMA units (8 would). */
-#define TILE_ROWS 6
-#define TILE_VECTORS 2
-#define TILE_COLUMNS_F32 (TILE_VECTORS * VECTOR_BYTES / 4)
-#define TILE_COLUMNS_F64 (TILE_VECTORS * VECTOR_BYTES / 8)
-
 /* Vectors that may lie anywhere in memory: loads and stores through these types are unaligned ones. (memcpy of an array
    of vectors would do as well, but keeps the whole array in memory: conv2d was 8 times slower, measured.) */
 typedef float vector_f32 __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
@@ -36,26 +29,73 @@ typedef double vector_f64 __attribute__((vector_size(VECTOR_BYTES), aligned(8), 
 typedef int32_t mask_f32 __attribute__((vector_size(VECTOR_BYTES)));
 typedef int64_t mask_f64 __attribute__((vector_size(VECTOR_BYTES)));
 
-/* tile[i][j] = sum over k of a[k][i] * b[k][j]; a is (depth, 6), b is (depth, 2 vectors), both packed. */
-#define DEFINE_MULTIPLY_TILE(SUFFIX, REAL, VECTOR)                                                                     \
-    static inline void multiply_tile_##SUFFIX(ptrdiff_t depth, const REAL *a, const REAL *b, REAL *tile) {             \
-        enum { LANES = VECTOR_BYTES / sizeof(REAL) };                                                                  \
-        VECTOR sum[TILE_ROWS][TILE_VECTORS] = {{{0}}};                                                                 \
-        for (ptrdiff_t k = 0; k < depth; k++, a += TILE_ROWS, b += TILE_VECTORS * LANES) {                             \
-            const VECTOR *row = (const VECTOR *)b;                                                                     \
-            VECTOR left = row[0], right = row[1];                                                                      \
-            _Pragma("GCC unroll 6") for (int i = 0; i < TILE_ROWS; i++) {                                              \
-                sum[i][0] += a[i] * left;                                                                              \
-                sum[i][1] += a[i] * right;                                                                             \
-            }                                                                                                          \
-        }                                                                                                              \
-        _Pragma("GCC unroll 6") for (int i = 0; i < TILE_ROWS; i++, tile += TILE_VECTORS * LANES) {                    \
-            ((VECTOR *)tile)[0] = sum[i][0];                                                                           \
-            ((VECTOR *)tile)[1] = sum[i][1];                                                                           \
-        }                                                                                                              \
+#define INLINE static inline __attribute__((always_inline))
+#define AT(pointer, i) ((pointer) ? (pointer) + (i) : (pointer)) /* NULL stays NULL */
+
+/* A statement compiled twice, in which the flag is a constant: an enum hides the variable of that name, and INLINE
+   functions know what they are given. Left to itself, GCC asks for flags at each vector. */
+#define FIX(flag, ...)                                                                                                 \
+    if (flag) {                                                                                                        \
+        enum { flag = 1 };                                                                                             \
+        __VA_ARGS__;                                                                                                   \
+    } else {                                                                                                           \
+        enum { flag = 0 };                                                                                             \
+        __VA_ARGS__;                                                                                                   \
     }
-DEFINE_MULTIPLY_TILE(f32, float, vector_f32)
-DEFINE_MULTIPLY_TILE(f64, double, vector_f64)
+
+/* Keep a vector in its register: GCC would load a value that is used twice a second time, as part of the instruction. */
+#if defined(__SSE2__)
+#define KEEP(vector) __asm__("" : "+x"(vector))
+#elif defined(__aarch64__)
+#define KEEP(vector) __asm__("" : "+w"(vector))
+#else
+#define KEEP(vector)
+#endif
+
+/* max(y, 0), but NaN and -0 stay, as in y < 0 ? 0 : y. */
+#define DEFINE_RELU(SUFFIX, VECTOR, MASK)                                                                              \
+    INLINE VECTOR relu_##SUFFIX(VECTOR y) { return (VECTOR)(~(MASK)(y < 0) & (MASK)y); }
+DEFINE_RELU(f32, vector_f32, mask_f32)
+DEFINE_RELU(f64, vector_f64, mask_f64)
+
+/* The values in even and in odd places of two vectors, in the order that one instruction gives; IN_ORDER mends it, once
+   for a vector of results. FRONT and BACK take values in turn from the front or the back halves of two vectors. */
+#if VECTOR_BYTES == 32
+#define EVENS_F32 0, 2, 8, 10, 4, 6, 12, 14
+#define EVENS_F64 0, 4, 2, 6
+#define ODDS_F32 1, 3, 9, 11, 5, 7, 13, 15
+#define ODDS_F64 1, 5, 3, 7
+#define IN_ORDER_F32 0, 1, 4, 5, 2, 3, 6, 7
+#define IN_ORDER_F64 0, 2, 1, 3
+#define SHIFTED_F32 1, 2, 3, 4, 5, 6, 7, 8
+#define SHIFTED_F64 1, 2, 3, 4
+#define FRONT_F32 0, 8, 1, 9, 2, 10, 3, 11
+#define FRONT_F64 0, 4, 1, 5
+#define BACK_F32 4, 12, 5, 13, 6, 14, 7, 15
+#define BACK_F64 2, 6, 3, 7
+#define LANE_NUMBERS_F32 {0, 1, 2, 3, 4, 5, 6, 7}
+#define LANE_NUMBERS_F64 {0, 1, 2, 3}
+#else
+#define EVENS_F32 0, 2, 4, 6
+#define EVENS_F64 0, 2
+#define ODDS_F32 1, 3, 5, 7
+#define ODDS_F64 1, 3
+#define IN_ORDER_F32 0, 1, 2, 3
+#define IN_ORDER_F64 0, 1
+#define SHIFTED_F32 1, 2, 3, 4
+#define SHIFTED_F64 1, 2
+#define FRONT_F32 0, 4, 1, 5
+#define FRONT_F64 0, 2
+#define BACK_F32 2, 6, 3, 7
+#define BACK_F64 1, 3
+#define LANE_NUMBERS_F32 {0, 1, 2, 3}
+#define LANE_NUMBERS_F64 {0, 1}
+#endif
+#ifdef __clang__
+#define SHUFFLE(MASK, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(MASK, a, b, ...) __builtin_shuffle(a, b, (MASK){__VA_ARGS__})
+#endif
 
 /* sum(x - shift) and sum((x - shift)^2) of `rows` rows of n contiguous values, in float64. A compiler may not reorder a
    sum, so one accumulator would wait for each addition; here are 4 vectors of 4 lanes, added in the same order. */
@@ -160,7 +200,6 @@ static inline void stream(ptrdiff_t n_bytes, const void *from, void *to) {
 /* One name for both precisions; the type of a pointer chooses, at compile time. */
 #define BY_TYPE(pointer, name)                                                                                         \
     _Generic((pointer), float *: name##_f32, const float *: name##_f32, double *: name##_f64, const double *: name##_f64)
-#define multiply_tile(depth, a, ...) BY_TYPE(a, multiply_tile)(depth, a, __VA_ARGS__)
 #define shifted_column_sums(rows, stride, apart, n, x, ...)                                                            \
     BY_TYPE(x, shifted_column_sums)(rows, stride, apart, n, x, __VA_ARGS__)
 #define shifted_sums(rows, stride, n, x, ...) BY_TYPE(x, shifted_sums)(rows, stride, n, x, __VA_ARGS__)

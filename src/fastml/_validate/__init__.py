@@ -5,8 +5,10 @@ argument list of every kernel of that operation, and the array that the caller g
 Python integers before any array is made. `numbers`, `arrays` and `windows` hold the pieces.
 """
 
+from fastml._validate.arrays import READABLE
+from fastml._validate.convolutions import Filters, conv2d, convolution, filters, unwritten_image
 from fastml._validate.gradients import conv2d_backward
-from fastml._validate.images import batch_norm, batch_norm_backward, conv2d, fold_batch_norm
+from fastml._validate.images import batch_norm, batch_norm_backward, fold_batch_norm
 from fastml._validate.matrices import empty_moments, finite_result, moments, pca, rows_of, standardize
 from fastml._validate.pooling import (
     avg_pool2d,
@@ -18,13 +20,17 @@ from fastml._validate.pooling import (
 )
 
 __all__ = [
+    "READABLE",
+    "Filters",
     "avg_pool2d",
     "avg_pool2d_backward",
     "batch_norm",
     "batch_norm_backward",
     "conv2d",
     "conv2d_backward",
+    "convolution",
     "empty_moments",
+    "filters",
     "finite_result",
     "fold_batch_norm",
     "global_avg_pool2d",
@@ -35,4 +41,5 @@ __all__ = [
     "pca",
     "rows_of",
     "standardize",
+    "unwritten_image",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 Array: TypeAlias = NDArray[Any]
+READABLE = 0x101  # of NumPy's flags: C-contiguous and aligned; with native bytes a kernel takes the array as it is
 FLOAT64 = np.dtype(np.float64)  # `astype(np.float64)` looks it up each time
 
 

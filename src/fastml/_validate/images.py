@@ -1,4 +1,4 @@
-"""Arguments of the operations on images: conv2d, batch_norm and its gradient, fold_batch_norm.
+"""Arguments of operations on images: batch_norm and its gradient, fold_batch_norm; and what all of them share.
 
 A batch is (n, channels, h, w); one image is (channels, h, w) and gives a result of three dimensions.
 """
@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastml._validate import windows
 from fastml._validate.arrays import (
     FLOAT64,
     Array,
@@ -17,32 +16,10 @@ from fastml._validate.arrays import (
     output,
     ready,
     real,
-    same_dtype,
     size_fits,
     vector64,
 )
-from fastml._validate.numbers import choice, flag, integer, number
-
-
-class Conv2d(NamedTuple):
-    x: Array
-    weight: Array
-    prepared: Array  # the weights as a rung wants them, laid out once by a layer; size 0: it lays them out itself
-    bias: Array
-    residual: Array
-    stride_h: int
-    stride_w: int
-    pad_top: int
-    pad_left: int
-    dilation_h: int
-    dilation_w: int
-    groups: int
-    relu: bool
-    out: Array
-
-    @property
-    def work(self) -> float:
-        return float(self.out.size) * float(self.weight[0].size)
+from fastml._validate.numbers import choice, flag, number
 
 
 class BatchNorm(NamedTuple):
@@ -89,54 +66,15 @@ def as_images(value: Any, name: str) -> tuple[Array, Array]:
     dimensions(array, name, (3, 4), "a batch (n, channels, h, w) or an image (channels, h, w)")
     if 0 in array.shape[-3:]:
         raise ValueError(f"{name} must have at least one channel, row and column, got shape {array.shape}")
-    return array, _batch(ready(array, name))
+    return array, as_batch(ready(array, name))
 
 
-def _batch(array: Array) -> Array:
+def as_batch(array: Array) -> Array:
     return array if array.ndim == 4 else array[np.newaxis]
 
 
-def _activation(activation: Any) -> bool:
+def is_relu(activation: Any) -> bool:
     return bool(choice(activation, "activation", (None, "relu")) == "relu")
-
-
-def conv2d(
-    x: Any, weight: Any, bias: Any = None, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: Any = 1,
-    activation: Any = None, residual: Any = None, algorithm: Any = "auto", out: Any = None,
-) -> tuple[Conv2d, Array]:
-    array, batch = as_images(x, "x")
-    kernels = real(weight, "weight")
-    dimensions(kernels, "weight", (4,), "of shape (outputs, channels / groups, kernel_h, kernel_w)")
-    same_dtype(kernels, "weight", array, "x")
-    if 0 in kernels.shape:
-        raise ValueError(f"weight must not be empty, got shape {kernels.shape}")
-    groups = integer(groups, "groups", 1)
-    channels, outputs = batch.shape[1], kernels.shape[0]
-    if channels != kernels.shape[1] * groups:
-        raise ValueError(f"x has {channels} channels, but weight has {kernels.shape[1]} for each of {groups} groups")
-    if outputs % groups:
-        raise ValueError(f"groups must divide the {outputs} outputs of weight, got {groups}")
-    size = (batch.shape[2], batch.shape[3])
-    vertical, horizontal = windows.axes(size, kernels.shape[2:], stride, padding, dilation, kernel_name="weight")
-    windows.check_padding(vertical)
-    windows.check_padding(horizontal)
-    relu = _activation(activation)
-    if not isinstance(algorithm, str):
-        raise TypeError(f"algorithm must be a string, got {type(algorithm).__name__}")
-    shape = (*array.shape[:-3], outputs, vertical.out, horizontal.out)
-    size_fits(shape, array.itemsize, "the result")
-    kernels = ready(kernels, "weight")
-    dtype = batch.dtype
-    offsets = np.zeros(outputs, dtype) if bias is None else like(bias, "bias", array, (outputs,), other_name="x")
-    added = np.empty((0, 0, 0, 0), dtype)
-    if residual is not None:
-        added = _batch(like(residual, "residual", array, shape, other_name="x"))
-    inputs = {"x": array, "weight": kernels, "bias": offsets, "residual": added}
-    result = output(out, shape, dtype, inputs)
-    return Conv2d(
-        batch, kernels, np.empty(0, dtype), offsets, added, vertical.stride, horizontal.stride, vertical.before, horizontal.before,
-        vertical.dilation, horizontal.dilation, groups, relu, _batch(result),
-    ), result  # fmt: skip
 
 
 _ABSENT = {dtype().itemsize: np.empty((0, 0, 0), dtype) for dtype in (np.float32, np.float64)}  # no residual
@@ -179,7 +117,7 @@ def batch_norm(
     flag(return_stats, "return_stats")
     if momentum is not None:
         number(momentum, "momentum", 0, 1)
-    eps, relu = number(eps, "eps", 0), _activation(activation)
+    eps, relu = number(eps, "eps", 0), is_relu(activation)
     if (running_mean is None) != (running_var is None):
         raise ValueError("running_mean and running_var must be given together")
     if training:
@@ -257,7 +195,7 @@ def batch_norm_backward(
     gradient = like(grad_out, "grad_out", array, shape, other_name="x")
     if flag(training, "training"):
         _enough_values(array)
-    eps, relu = number(eps, "eps", 0), _activation(activation)
+    eps, relu = number(eps, "eps", 0), is_relu(activation)
     added = grad_added = _ABSENT[array.dtype.itemsize]
     if residual is not None:
         added = like(residual, "residual", array, shape, other_name="x").reshape(flat)

@@ -97,14 +97,8 @@ def _geometry(
     size: tuple[int, int], kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any
 ) -> Geometry:
     options = kernel_size, stride, padding, dilation
-    work_out = _remembered if all(_is_key(option) for option in options) else _work_out
+    work_out = _remembered if all(map(windows.is_key, options)) else _work_out
     return work_out(size, *options, flag(ceil_mode, "ceil_mode"))
-
-
-def _is_key(value: Any) -> bool:
-    """Whether equal values are the same argument: 1, 1.0 and True are equal, and only the first of them is taken."""
-    kind = type(value)
-    return kind is int or kind is str or value is None or (kind is tuple and all(type(v) is int for v in value))
 
 
 def _work_out(

@@ -42,6 +42,20 @@ def axes(
     return vertical, horizontal
 
 
+def just_fitting(
+    kernel: tuple[int, ...], stride: Any, padding: Any, dilation: Any, *, kernel_name: str
+) -> tuple[Axis, Axis]:
+    """Both axes of an input as large as the dilated kernel: the arguments are checked before there is an input."""
+    spans = [(k - 1) * d + 1 for k, d in zip(kernel, pair(dilation, "dilation", 1), strict=True)]
+    return axes((spans[0], spans[1]), kernel, stride, padding, dilation, kernel_name=kernel_name)
+
+
+def is_key(value: Any) -> bool:
+    """Whether equal values are the same argument: 1, 1.0 and True are equal, and only the first of them is taken."""
+    kind = type(value)
+    return kind is int or kind is str or value is None or (kind is tuple and all(map(is_key, value)))
+
+
 def _sides(padding: Any, bare: list[Axis], pooling: bool) -> list[tuple[int, int]]:
     """(before, after) of both axes, from any form of the `padding` argument."""
     if isinstance(padding, str):

@@ -1,10 +1,30 @@
 """Two-dimensional convolution, as machine learning calls cross-correlation."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastml import _dispatch, _threads, _validate
+from fastml._validate import READABLE
+
+MOST_PLANS = 256  # plain calls whose way to the kernel is remembered
+
+
+class Plan(NamedTuple):
+    """All but the arrays of a plain call: one that differs from another in numbers alone takes the same way."""
+
+    kernel: Callable[..., None]
+    prepared: NDArray[Any]
+    no_bias: NDArray[Any]
+    no_residual: NDArray[Any]
+    scalars: tuple[Any, ...]
+    shape: tuple[int, ...]  # of the result
+    work: float
+
+
+_plans: dict[tuple[Any, ...] | None, Plan] = {}
 
 
 def conv2d(
@@ -55,6 +75,16 @@ def conv2d(
     array([[[ 8., 12.],
             [20., 24.]]])
     """
+    key = None
+    if residual is None and out is None:
+        key = _key(x, weight, bias, (stride, padding, dilation, groups), (activation, algorithm), backend)
+    plan = _plans.get(key)
+    if plan is not None:  # the checks below take longer than convolving a small image
+        threads = _threads.count(n_threads, plan.work)
+        result = np.empty(plan.shape, x.dtype)  # type: ignore[union-attr]  # _key is of arrays
+        offsets = plan.no_bias if bias is None else bias
+        plan.kernel(x, weight, plan.prepared, offsets, plan.no_residual, *plan.scalars, result, threads)
+        return result
     problem, result = _validate.conv2d(
         x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups, activation=activation,
         residual=residual, algorithm=algorithm, out=out,
@@ -63,4 +93,36 @@ def conv2d(
     threads = _threads.count(n_threads, problem.work)
     if result.size:
         kernel(*problem, threads)
+        if key is not None and problem.x is x and problem.weight is weight:  # their bytes are native
+            _remember(key, problem, kernel)
     return result
+
+
+def _key(
+    x: Any, weight: Any, bias: Any, numbers: tuple[Any, ...], names: tuple[Any, ...], backend: str | None
+) -> tuple[Any, ...] | None:
+    """What the way of a plain call depends on; None where arrays need a copy, or numbers are anything but integers."""
+    if not (_is_readable(x) and _is_readable(weight) and x.ndim == 4 and x.dtype == weight.dtype):
+        return None
+    if bias is not None and not (_is_readable(bias) and bias.shape == weight.shape[:1] and bias.dtype == x.dtype):
+        return None
+    stride, padding, dilation, groups = numbers
+    if not type(stride) is type(padding) is type(dilation) is type(groups) is int:  # True equals 1, but is refused
+        return None
+    activation, algorithm = names
+    if type(algorithm) is not str or (activation is not None and type(activation) is not str):
+        return None
+    return x.shape, weight.shape, x.dtype, numbers, names, _dispatch.current_backend(backend)
+
+
+def _is_readable(array: Any) -> bool:
+    return type(array) is np.ndarray and array.flags.num & READABLE == READABLE
+
+
+def _remember(key: tuple[Any, ...], problem: Any, kernel: Callable[..., None]) -> None:
+    if len(_plans) >= MOST_PLANS:
+        _plans.clear()
+    _plans[key] = Plan(
+        _dispatch.of_type(kernel, problem.x.dtype.char), problem.prepared, np.zeros_like(problem.bias),
+        problem.residual, problem[5:-1], problem.out.shape, problem.work,
+    )  # fmt: skip

@@ -148,7 +148,7 @@ def _phases(size: int, kernel: int, stride: int, pad: int, dilation: int, out: i
         if pixels and windows:
             yield _Phase(
                 slice(pixels.start, size, stride), slice(windows.start, windows.stop), slice(first, kernel, taps.step),
-                max(-earliest, 0), dilation // common,
+                max(-earliest, 0), dilation // common if len(taps) > 1 else 1,
             )  # fmt: skip
 
 

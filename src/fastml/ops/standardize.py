@@ -102,7 +102,7 @@ def small(x: Any, mean: Any, scale: Any, backend: str | None = None) -> NDArray[
         mean, scale = mean.astype(FLOAT64), scale.astype(FLOAT64)
     dtype = x.dtype
     out = np.empty(x.shape, dtype)
-    _dispatch.common_kernel("standardize", "float" if dtype is FLOAT32 else "double", backend)(
+    _dispatch.common_kernel("standardize", "f" if dtype is FLOAT32 else "d", backend)(
         x, 0, mean, scale, out, 1
     )
     return out

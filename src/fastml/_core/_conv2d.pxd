@@ -1,0 +1,256 @@
+# What the algorithms of conv2d share: the geometry of windows, padded rows, the microkernel and the end of each sum.
+# The C macros choose by the type of the pointer; `void` here only says "float or double".
+from cython.parallel cimport prange
+from libc.stdint cimport int32_t
+from libc.string cimport memset
+
+from fastml._core._tile cimport LANES_F32, LANES_F64, PANEL, multiply, multiply_and_finish
+from fastml._core._types cimport floating
+
+
+cdef enum:
+    GAP = 64  # values between the scratch of two threads, so that they share no cache line
+    SLACK = 64  # values, more than the vectors that a kernel reads at a time
+    MOST_COLUMNS = 256  # of a block; longer rows are cut
+    LEAST_COLUMNS = 24  # which are not cut any more
+    TASKS = 4  # for each thread, at the least, so that none waits long for the last one
+
+
+cdef extern from "rows.h" nogil:
+    void copy_row(
+        const void* row, Py_ssize_t stride, Py_ssize_t first, Py_ssize_t last, Py_ssize_t n, void* to
+    ) noexcept
+    void finish_row(
+        Py_ssize_t n, const void* sums, double bias, const void* residual, bint relu, void* out
+    ) noexcept
+
+
+cdef extern from "depthwise.h" nogil:
+    void weigh_row(
+        Py_ssize_t n, Py_ssize_t taps, const void* weight, const void* x, const int32_t* offset, double bias,
+        const void* residual, bint relu, void* out
+    ) noexcept
+    void weigh_3x3(
+        int stride, bint pair, Py_ssize_t n, const void* weight, const void* x, Py_ssize_t w, Py_ssize_t pad,
+        double bias, const void* residual, bint relu, void* out, Py_ssize_t pitch
+    ) noexcept
+
+
+cdef extern from "winograd.h" nogil:
+    void weights_at_points(int m, const void* weight, void* to, Py_ssize_t apart) noexcept
+    void split_row(int m, const void* row, Py_ssize_t tiles, void* to, Py_ssize_t plane) noexcept
+    void input_tiles(
+        int m, const void* x, Py_ssize_t plane, Py_ssize_t across, void* to, Py_ssize_t apart
+    ) noexcept
+    void output_tiles(
+        int m, const void* x, Py_ssize_t apart, void* to, Py_ssize_t pitch, void* probe
+    ) noexcept
+
+
+cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return (a + b - 1) // b
+
+
+cdef struct Axis:  # the windows along one axis, and the phases that its values are split into
+    Py_ssize_t size  # of the input
+    Py_ssize_t kernel
+    Py_ssize_t stride
+    Py_ssize_t pad  # before
+    Py_ssize_t dilation
+    Py_ssize_t out  # number of windows
+    Py_ssize_t phases
+    Py_ssize_t reach  # a phase of n windows is n + reach long
+
+
+cdef inline Axis windows(
+    Py_ssize_t size, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t pad, Py_ssize_t dilation, Py_ssize_t out
+) noexcept nogil:
+    """Tap k of window i reads value i * stride + k * dilation - pad: of phase (k * dilation) mod stride, the value
+    i + (k * dilation) // stride. So in a phase the windows' values for a tap are neighbours, as with a stride of 1."""
+    cdef Py_ssize_t a = stride, b = dilation
+    while b:  # their greatest common divisor
+        a, b = b, a % b
+    return Axis(size, kernel, stride, pad, dilation, out, min(kernel, stride // a), (kernel - 1) * dilation // stride)
+
+
+cdef inline Py_ssize_t first_inside(Axis* axis, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    """The first t of n for which start + t * stride is inside of the image, or n."""
+    return min(max(0, ceil_div(-start, axis.stride)), n) if start < 0 else 0
+
+
+cdef inline Py_ssize_t end_inside(Axis* axis, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    """The t from which on start + t * stride lies behind the image, or n."""
+    return min(max(0, ceil_div(axis.size - start, axis.stride)), n) if start < axis.size else 0
+
+
+cdef inline void copy_planes(
+    Axis* rows, Axis* columns, const floating* plane, Py_ssize_t first_row, Py_ssize_t n_rows,
+    Py_ssize_t first_column, Py_ssize_t n_columns, floating* to
+) noexcept nogil:
+    """One channel of a block of windows as (phase of rows, phase of columns, n_rows, n_columns), with zeros as padding."""
+    cdef Py_ssize_t phase, other, top, left, first, last, i, y, inside
+    for phase in range(rows.phases):
+        top = first_row * rows.stride + phase * rows.dilation % rows.stride - rows.pad
+        for other in range(columns.phases):
+            left = first_column * columns.stride + other * columns.dilation % columns.stride - columns.pad
+            first = first_inside(columns, left, n_columns)
+            last = max(first, end_inside(columns, left, n_columns))
+            for i in range(n_rows):
+                y = top + i * rows.stride
+                inside = 0 <= y < rows.size
+                copy_row(plane + y * columns.size + left, columns.stride, first if inside else n_columns, last,
+                         n_columns, to)
+                to += n_columns
+
+
+cdef inline void fill_offsets(
+    Axis* rows, Axis* columns, Py_ssize_t channels, Py_ssize_t n_rows, Py_ssize_t n_columns, int32_t* offset
+) noexcept nogil:
+    """Where copy_planes put the value of each tap, of the first window."""
+    cdef Py_ssize_t c, ky, kx, phase, shift
+    for c in range(channels):
+        for ky in range(rows.kernel):
+            for kx in range(columns.kernel):
+                phase = (c * rows.phases + ky % rows.phases) * columns.phases + kx % columns.phases
+                shift = ky * rows.dilation // rows.stride * n_columns + kx * columns.dilation // columns.stride
+                offset[0] = phase * n_rows * n_columns + shift
+                offset += 1
+
+
+cdef struct Blocks:  # of windows, each with what all its channels need of the image: a copy that a cache holds
+    Axis vertical
+    Axis horizontal
+    Py_ssize_t groups
+    Py_ssize_t channels  # of a group
+    Py_ssize_t rows  # of windows, of a block
+    Py_ssize_t columns
+    Py_ssize_t lines  # rows of a phase
+    Py_ssize_t pitch  # values of a line
+    Py_ssize_t plane  # values of a channel
+    Py_ssize_t down  # blocks of an image
+    Py_ssize_t across
+
+
+cdef inline Blocks cut(
+    Axis vertical, Axis horizontal, Py_ssize_t groups, Py_ssize_t channels, Py_ssize_t most_positions, Py_ssize_t size
+) noexcept nogil:
+    """As many rows as make `most_positions` and `size` values; of long rows, or very many channels, a piece."""
+    cdef Blocks b
+    b.vertical, b.horizontal, b.groups, b.channels = vertical, horizontal, groups, channels
+    b.columns = ceil_div(horizontal.out, ceil_div(horizontal.out, MOST_COLUMNS))
+    while True:
+        b.pitch = b.columns + horizontal.reach
+        b.rows = min(max(most_positions // b.pitch, 1), vertical.out)
+        while True:
+            b.rows = ceil_div(vertical.out, ceil_div(vertical.out, b.rows))  # blocks of like sizes
+            b.lines = b.rows + vertical.reach
+            b.plane = vertical.phases * horizontal.phases * b.lines * b.pitch
+            if b.rows == 1 or channels * b.plane <= size:
+                break
+            b.rows = b.rows // 2
+        if b.columns <= LEAST_COLUMNS or channels * b.plane <= size:
+            b.down, b.across = ceil_div(vertical.out, b.rows), ceil_div(horizontal.out, b.columns)
+            return b
+        b.columns = ceil_div(b.columns, 2)
+
+
+cdef struct Block:
+    Py_ssize_t n
+    Py_ssize_t group
+    Py_ssize_t row  # of windows, the first
+    Py_ssize_t column
+    Py_ssize_t rows
+    Py_ssize_t columns
+
+
+cdef inline Block block_at(Blocks* b, Py_ssize_t index) noexcept nogil:
+    cdef Py_ssize_t row = index // b.across % b.down * b.rows, column = index % b.across * b.columns
+    cdef Py_ssize_t group = index // (b.across * b.down)
+    return Block(group // b.groups, group % b.groups, row, column, min(b.rows, b.vertical.out - row),
+                 min(b.columns, b.horizontal.out - column))
+
+
+cdef inline void copy_block(
+    Blocks* b, Block* block, const floating[:, :, :, ::1] x, floating* to
+) noexcept nogil:
+    """The channels of a block, each as copy_planes makes them, and SLACK zeros: vectors may end behind the last one."""
+    cdef Py_ssize_t c
+    for c in range(b.channels):
+        copy_planes(&b.vertical, &b.horizontal, &x[block.n, block.group * b.channels + c, 0, 0], block.row, b.lines,
+                    block.column, b.pitch, to)
+        to += b.plane
+    memset(to, 0, SLACK * sizeof(floating))
+
+
+cdef struct Packed:  # a piece of (taps, pixels): strips of pixels, each (STRIP taps, pitch)
+    Py_ssize_t pixels
+    Py_ssize_t pitch
+    Py_ssize_t first_tap
+    Py_ssize_t depth
+    Py_ssize_t taps  # of all pieces
+
+
+cdef enum:
+    MOST_DEPTH = 256  # taps in one go: a strip of 24 KiB stays in the first-level cache for all panels
+    STRIP = 257  # taps from one strip to the next: copies may write past the last lane of the last tap
+    STRIPS = 4  # of a piece
+
+
+cdef inline void multiply_strips(
+    Packed* b, const floating* strips, const floating* panels, Py_ssize_t outputs, const int32_t* offset,
+    floating* sums, const floating* bias, const floating* residual, bint relu, floating* out, Py_ssize_t plane
+) noexcept nogil:
+    """Outputs x pixels of a piece, added to the sums of those before it; the last piece is finished."""
+    cdef Py_ssize_t first = 0, vectors, lanes = b.pitch // 3, n, o, panel, whole = STRIPS * b.pitch
+    cdef const floating* a = panels + b.first_tap * PANEL
+    while first < b.pixels:
+        n = min(b.pitch, b.pixels - first)
+        if b.depth == b.taps:
+            for panel in range(ceil_div(outputs, PANEL)):
+                o = panel * PANEL
+                multiply_and_finish(
+                    n, b.depth, a + o * b.taps, strips, offset, min(PANEL, outputs - o), bias + o,
+                    residual + o * plane + first if residual else NULL, relu, out + o * plane + first, plane,
+                )
+        else:
+            multiply(ceil_div(n, lanes), ceil_div(outputs, PANEL), b.depth, a, b.taps * PANEL, strips, offset,
+                     b.first_tap > 0, sums + first, whole)
+        strips += STRIP * b.pitch
+        first += b.pitch
+    if b.depth < b.taps and b.first_tap + b.depth == b.taps:
+        for o in range(outputs):
+            finish_row(b.pixels, sums + o * whole, bias[o], residual + o * plane if residual else NULL, relu,
+                       out + o * plane)
+
+
+cdef inline Py_ssize_t size_of_panels(const floating[:, :, :, ::1] weight, Py_ssize_t groups) noexcept nogil:
+    cdef Py_ssize_t taps = weight.shape[1] * weight.shape[2] * weight.shape[3]
+    return groups * ceil_div(weight.shape[0] // groups, PANEL) * PANEL * taps
+
+
+cdef inline void pack_panels(
+    const floating[:, :, :, ::1] weight, Py_ssize_t groups, Py_ssize_t n_threads, floating* to
+) noexcept nogil:
+    """The weights as (group, panel, tap, 4 outputs): what the microkernel reads next lies next."""
+    cdef Py_ssize_t outputs = weight.shape[0] // groups, panels = ceil_div(outputs, PANEL), panel
+    cdef Py_ssize_t taps = weight.shape[1] * weight.shape[2] * weight.shape[3]
+    for panel in prange(groups * panels, num_threads=n_threads, schedule="static"):
+        pack_panel(&weight[panel // panels * outputs + panel % panels * PANEL, 0, 0, 0],
+                   min(PANEL, outputs - panel % panels * PANEL), taps, to + panel * taps * PANEL)
+
+
+cdef inline void pack_panel(
+    const floating* weight, Py_ssize_t outputs, Py_ssize_t taps, floating* to
+) noexcept nogil:
+    """(outputs, taps) -> (taps, 4). Missing outputs are zero."""
+    cdef Py_ssize_t k, i
+    if outputs == PANEL:
+        for k in range(taps):
+            to[4 * k] = weight[k]
+            to[4 * k + 1] = weight[k + taps]
+            to[4 * k + 2] = weight[k + 2 * taps]
+            to[4 * k + 3] = weight[k + 3 * taps]
+    else:
+        for k in range(taps):
+            for i in range(PANEL):
+                to[PANEL * k + i] = weight[k + i * taps] if i < outputs else 0

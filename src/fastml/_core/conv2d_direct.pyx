@@ -1,0 +1,123 @@
+"""Convolution from registers, without a matrix of patches. The specification is `fastml._ref.conv2d`."""
+from cython.parallel cimport prange, threadid
+from libc.stdint cimport int32_t
+
+import numpy as np
+
+from fastml._core._conv2d cimport (
+    GAP,
+    SLACK,
+    TASKS,
+    Axis,
+    Block,
+    Blocks,
+    block_at,
+    ceil_div,
+    copy_block,
+    cut,
+    fill_offsets,
+    finish_row,
+    pack_panels,
+    size_of_panels,
+    windows,
+)
+from fastml._core._tile cimport LANES_F32, LANES_F64, PANEL, multiply
+from fastml._core._types cimport floating
+
+from fastml._core._memory import working_memory
+
+
+cdef enum:
+    MOST_POSITIONS = 512  # of a block
+    BLOCK_BYTES = 384 * 1024  # of a block, in the second-level cache
+    DEPTH = 144  # taps in one go: what a tile reads for them stays in the first-level cache for all panels
+    GROUP = 16  # panels whose sums are kept while the taps go on
+    LEAST_PANELS = 8  # of a task: copying the block for fewer outputs would cost more than it saves
+
+
+def prepare(const floating[:, :, :, ::1] weight, Py_ssize_t groups, Py_ssize_t n_threads):
+    """The weights in panels, as the microkernel reads them."""
+    prepared = np.empty(size_of_panels(weight, groups), np.float32 if floating is float else np.float64)
+    cdef floating[::1] to = prepared
+    with nogil:
+        pack_panels(weight, groups, n_threads, &to[0])
+    return prepared
+
+
+def direct(
+    const floating[:, :, :, ::1] x,  # IN (n, c, h, w)
+    const floating[:, :, :, ::1] weight,  # IN (o, c / groups, kernel_h, kernel_w)
+    const floating[::1] prepared,  # IN the weights in panels, or (0,)
+    const floating[::1] bias,  # IN (o,)
+    const floating[:, :, :, ::1] residual,  # IN like out, or (0, 0, 0, 0) for none
+    Py_ssize_t stride_h,
+    Py_ssize_t stride_w,
+    Py_ssize_t pad_top,
+    Py_ssize_t pad_left,
+    Py_ssize_t dilation_h,
+    Py_ssize_t dilation_w,
+    Py_ssize_t groups,
+    bint relu,
+    floating[:, :, :, ::1] out,  # OUT (n, o, out_h, out_w)
+    Py_ssize_t n_threads,
+):
+    """4 outputs x 3 vectors of pixels in registers, for all taps of all channels, read from a padded copy of the image.
+
+    Buys most of the peak: each value of the image is copied once instead of once a tap. In the copy, the pixels of a
+    block of rows are one long row, to which the microkernel's vectors are cut; those at the ends of rows compute
+    something that nobody stores. With a stride, columns are copied by their phase, so that vectors need no gaps.
+    """
+    cdef Axis vertical = windows(x.shape[2], weight.shape[2], stride_h, pad_top, dilation_h, out.shape[2])
+    cdef Axis horizontal = windows(x.shape[3], weight.shape[3], stride_w, pad_left, dilation_w, out.shape[3])
+    cdef Py_ssize_t lanes = LANES_F32 if floating is float else LANES_F64
+    cdef Py_ssize_t taps = weight.shape[1] * weight.shape[2] * weight.shape[3]
+    cdef Blocks b = cut(vertical, horizontal, groups, weight.shape[1], MOST_POSITIONS, BLOCK_BYTES // sizeof(floating))
+    cdef Py_ssize_t blocks = x.shape[0] * groups * b.down * b.across, panels = ceil_div(weight.shape[0] // groups, PANEL)
+    cdef Py_ssize_t parts = max(1, min(ceil_div(TASKS * n_threads, blocks), panels // LEAST_PANELS)), task
+    cdef Py_ssize_t pitch = ceil_div(b.rows * b.pitch, lanes) * lanes, copied = b.channels * b.plane + SLACK
+    dtype = np.float32 if floating is float else np.float64
+    cdef Py_ssize_t unprepared_size = 0 if prepared.shape[0] else size_of_panels(weight, groups)
+    cdef floating[:, ::1] unprepared = working_memory("weights", 1, unprepared_size + 1, dtype)
+    cdef const floating* packed = &prepared[0] if prepared.shape[0] else &unprepared[0, 0]
+    cdef floating[:, ::1] memory = working_memory("blocks", n_threads, copied + GROUP * PANEL * pitch + GAP, dtype)
+    cdef int32_t[::1] offset = np.empty(taps, np.int32)
+    with nogil:
+        if not prepared.shape[0]:
+            pack_panels(weight, groups, n_threads, &unprepared[0, 0])
+        fill_offsets(&vertical, &horizontal, b.channels, b.lines, b.pitch, &offset[0])
+        for task in prange(blocks * parts, num_threads=n_threads, schedule="dynamic"):
+            _convolve(
+                &b, block_at(&b, task // parts), x, packed, &offset[0], taps, bias, residual, relu, out,
+                panels * (task % parts) // parts, panels * (task % parts + 1) // parts, &memory[threadid(), 0],
+                &memory[threadid(), 0] + copied, pitch,
+            )
+
+
+cdef void _convolve(
+    Blocks* b, Block block, const floating[:, :, :, ::1] x, const floating* packed, const int32_t* offset,
+    Py_ssize_t taps, const floating[::1] bias, const floating[:, :, :, ::1] residual, bint relu,
+    floating[:, :, :, ::1] out, Py_ssize_t panel, Py_ssize_t last_panel, floating* copied, floating* sums,
+    Py_ssize_t pitch
+) noexcept nogil:
+    """Some panels of the outputs of one block."""
+    cdef Py_ssize_t lanes = LANES_F32 if floating is float else LANES_F64, outputs = out.shape[1] // b.groups
+    cdef Py_ssize_t vectors = ceil_div((block.rows - 1) * b.pitch + block.columns, lanes)
+    cdef Py_ssize_t panels, chunk, tap, o, i, r
+    cdef const floating* a
+    cdef const floating* added = NULL
+    copy_block(b, &block, x, copied)
+    while panel < last_panel:
+        panels = min(GROUP if taps > DEPTH else 1, last_panel - panel)
+        a = packed + (block.group * ceil_div(outputs, PANEL) + panel) * taps * PANEL
+        for chunk in range(ceil_div(taps, DEPTH)):
+            tap = chunk * DEPTH
+            multiply(vectors, panels, min(DEPTH, taps - tap), a + tap * PANEL, taps * PANEL, copied, offset + tap,
+                     tap > 0, sums, pitch)
+        for i in range(min(panels * PANEL, outputs - panel * PANEL)):
+            o = block.group * outputs + panel * PANEL + i
+            for r in range(block.rows):
+                if residual.shape[0]:
+                    added = &residual[block.n, o, block.row + r, block.column]
+                finish_row(block.columns, sums + i * pitch + r * b.pitch, bias[o], added, relu,
+                           &out[block.n, o, block.row + r, block.column])
+        panel += panels

@@ -1,0 +1,1 @@
+"""Layers: objects that hold weights, prepared once for the kernels that use them."""
