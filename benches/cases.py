@@ -28,7 +28,7 @@ class Case:
     name: str
     make: Callable[[], np.ndarray]  # the main array, float64
     options: dict[str, Any] = field(default_factory=dict)  # keyword arguments of the operation, or of the class
-    weight: tuple[int, ...] = ()  # conv2d, Conv2d: shape of the weights
+    weight: tuple[int, ...] = ()  # conv2d, Conv2d, conv2d_backward: shape of the weights
     method: str = ""  # of a class: what is timed
     dtypes: tuple[str, ...] = DTYPES[:1]
     skip: tuple[str, ...] = ()  # contenders that would take seconds a call
@@ -55,6 +55,7 @@ class Case:
             "conv2d": self._filters,
             "Conv2d": self._filters,
             "ResNet18": lambda x, random, options: ((x, *resnet18.parameters(x.dtype)), options),
+            "conv2d_backward": self._gradient_of_filters,
             "batch_norm": self._channels,
             "batch_norm_backward": self._gradient_of_channels,
             "max_pool2d_backward": self._gradient_of_maxima,
@@ -81,6 +82,12 @@ class Case:
         fan_in = np.prod(self.weight[1:])
         weight = random.normal(scale=np.sqrt(2 / fan_in), size=self.weight).astype(x.dtype)
         return (x, weight, random.normal(size=self.weight[0]).astype(x.dtype)), options
+
+    def _gradient_of_filters(self, x: Any, random: Any, options: Any) -> Any:
+        (_, weight, _), _ = self._filters(x, random, options)
+        forward = {name: value for name, value in options.items() if not name.startswith("needs_")}
+        shape = _validate.conv2d(x, weight, **forward)[1].shape
+        return (random.normal(size=shape).astype(x.dtype), x, weight), options
 
     def _channels(self, x: Any, random: Any, options: Any) -> Any:
         """Running mean and variance, weight, bias."""
@@ -148,6 +155,11 @@ def cost(case: Case, dtype: str) -> Cost:
         return Cost(given + again, written, 8 * x.size, given + written)
     if case.op in ("pca", "PCA"):  # half of a symmetric product, 2 flops each
         return Cost(given, 0, x.size * (x.shape[1] + 1.0), given)
+    if case.op == "conv2d_backward":
+        grad_out, x, weight = args
+        needs_x, needs_weight = (options.get(f"needs_grad_{name}", True) for name in ("x", "weight"))
+        written = float(x.nbytes * needs_x + weight.nbytes * needs_weight)
+        return Cost(given, written, 2.0 * grad_out.size * weight[0].size * (needs_x + needs_weight), given + written)
     if case.op.endswith("_backward"):  # pooling: the last argument is the shape of the input
         written = float(np.prod(args[-1])) * x.itemsize
         return Cost(given, written, x.size, given + written)
@@ -256,6 +268,7 @@ CONVOLVED = (
     ((1, 8, 8, 8), 8, 3, 1, 1, 1),
 )
 BY_ALL = 5  # of the first of them, the other backends are timed, too
+DIFFERENTIATED = (0, 1, 3, 4, 10, 13, 15, 16)  # of these, one or two of a kind, the gradients are timed
 
 
 def _convolutions(op: str) -> list[Case]:
@@ -287,6 +300,8 @@ BENCH: tuple[Case, ...] = (
     Case("standardize", "random 1000000x50", normal(1_000_000, 50, offset=3), skip=SLOW),
     *_convolutions("conv2d"),
     *_convolutions("Conv2d"),
+    *(case for i, case in enumerate(_convolutions("conv2d_backward")) if i in DIFFERENTIATED),
+    Case("conv2d_backward", "photograph 1x3x224x224 to 64, k7 s2, without grad_x", lambda: photograph(224, 224), {"stride": 2, "padding": 3, "needs_grad_x": False}, (64, 3, 7, 7)),
     Case("ResNet18", "photograph 1x3x224x224", lambda: photograph(224, 224)),
     Case("ResNet18", "photographs 8x3x224x224", lambda: crops(8, 224)),
     Case("max_pool2d", "photographs 2x3x427x640, k2", photographs, K2, dtypes=DTYPES),

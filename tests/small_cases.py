@@ -69,6 +69,30 @@ TILED = (
     ("2x6x5x13 to 12 in 3 groups, k3 p1", normal(2, 6, 5, 13), {"padding": 1, "groups": 3}, (12, 2, 3, 3)),
     ("2x8x13x9 to 9, k3, residual, relu", normal(2, 8, 13, 9), {"residual": (2, 9, 12, 9), "padding": ((1, 0), (1, 1)), "activation": "relu"}, (9, 8, 3, 3)),
 )
+FORWARD = ("activation", "residual")  # what conv2d alone is given
+GRADIENTS_OF_CONVOLUTIONS = (
+    *(
+        Case("conv2d_backward", case.name, case.make, {k: v for k, v in case.options.items() if k not in FORWARD}, case.weight)
+        for case in CONVOLUTIONS
+    ),
+    Case("conv2d_backward", "1x2x4x5 to 17, k3: one output beyond a panel", normal(1, 2, 4, 5), {}, (17, 2, 3, 3)),
+    Case("conv2d_backward", "2x7x5x6 to 8, k1", normal(2, 7, 5, 6), {}, (8, 7, 1, 1)),
+    Case("conv2d_backward", "1x3x7x8 to 9, k2x3 s2x3", normal(1, 3, 7, 8), {"stride": (2, 3)}, (9, 3, 2, 3)),
+    Case("conv2d_backward", "1x1x9x11 to 8, k2 s5 p1: gaps", normal(1, 1, 9, 11), {"stride": 5, "padding": 1}, (8, 1, 2, 2)),
+    Case("conv2d_backward", "1x1x3x4 to 8, k2 d3x4, p3: taps far apart", normal(1, 1, 3, 4), {"dilation": (3, 4), "padding": 3}, (8, 1, 2, 2)),
+    Case("conv2d_backward", "1x1x2x2 to 8, k2 p3: more padding than kernel", normal(1, 1, 2, 2), {"padding": 3}, (8, 1, 2, 2)),
+    Case("conv2d_backward", "1x1x1x800 to 8, k1x2: rows beyond a block", normal(1, 1, 1, 800), {"padding": (0, 1)}, (8, 1, 1, 2)),
+    Case("conv2d_backward", "1x4x9x9 to 16 in 2 groups, s2", normal(1, 4, 9, 9), {"stride": 2, "padding": 1, "groups": 2}, (16, 2, 3, 3)),
+    Case("conv2d_backward", "1x2x1x4100 depthwise: rows beyond a block", normal(1, 2, 1, 4100), {"groups": 2}, (2, 1, 1, 2)),
+    Case("conv2d_backward", "2x3x5x8 depthwise, k5", normal(2, 3, 5, 8), {"padding": 2, "groups": 3}, (3, 1, 5, 5)),
+    Case("conv2d_backward", "1x3x9x17 depthwise, 2 each, k3 s2 d2", normal(1, 3, 9, 17), {"stride": 2, "dilation": 2, "groups": 3}, (6, 1, 3, 3)),
+    Case("conv2d_backward", "1x11x3x7 to 3, k1", normal(1, 11, 3, 7), {}, (3, 11, 1, 1)),
+    *(
+        Case("conv2d_backward", f"1x2x4x5 to {outputs}, without {name}", normal(1, 2, 4, 5), {f"needs_{name}": False}, (outputs, 2, 3, 3))
+        for outputs in (2, 8)
+        for name in ("grad_x", "grad_weight", "grad_bias")
+    ),
+)
 MAXIMA = (
     ("1x1x1x1, k1", normal(1, 1, 1, 1), {"kernel_size": 1}),
     ("2x3x8x9, k2", normal(2, 3, 8, 9), {"kernel_size": 2}),
@@ -147,6 +171,7 @@ SMALL: tuple[Case, ...] = (
     ),
     *CONVOLUTIONS,
     *(Case("conv2d", *problem) for problem in TILED),
+    *GRADIENTS_OF_CONVOLUTIONS,
     *(
         Case("max_pool2d", name + ", indices" * indices, make, {**options, "return_indices": indices})
         for indices in (False, True)

@@ -220,7 +220,7 @@ def test_an_algorithm_can_be_forced(rung, monkeypatch):
 
 
 def test_an_unknown_algorithm_is_refused():
-    with pytest.raises(ValueError, match="algorithm must be 'auto' or one of loops, rows, im2col, .*; got 'fft'"):
+    with pytest.raises(ValueError, match=r"algorithm must be 'auto' or one of loops, rows, im2col, .*; got 'fft'"):
         fastml.conv2d(X, np.ones((2, 2, 3, 3)), algorithm="fft", backend="cython")
     with pytest.raises(ValueError, match=r"algorithm must be 'auto' or one of loops, im2col, winograd_.*; got 'rows'"):
         fastml.conv2d(X, np.ones((2, 2, 3, 3)), algorithm="rows", backend="numpy")

@@ -12,7 +12,7 @@ import pytest
 import fastml
 from fastml import _dispatch
 from fastml._registry import OPS, RUNGS
-from fastml._validate import convolutions, images, matrices, pooling
+from fastml._validate import convolutions, gradients, images, matrices, pooling
 from tests.test_dispatch import printed
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +31,7 @@ PROBLEMS = {
     "max_pool2d_backward": pooling.MaxPool2dBackward,
     "avg_pool2d_backward": pooling.AvgPool2dBackward,
     "batch_norm_backward": images.BatchNormBackward,
+    "conv2d_backward": gradients.Conv2dBackward,
 }
 # What each layer may import of fastml, and of what is neither NumPy nor the standard library. First match counts.
 ARROWS = (

@@ -80,6 +80,14 @@ CALLS = {
         {},
     ),
     "conv2d, depthwise": ({"x": normal(2, 3, 8, 9), "weight": normal(3, 1, 3, 2)}, {"groups": 3, "padding": "same"}),
+    "conv2d_backward": (
+        {"grad_out": normal(2, 8, 6, 8), "x": normal(2, 3, 8, 9), "weight": normal(8, 3, 3, 2)},
+        {},
+    ),
+    "conv2d_backward, depthwise": (
+        {"grad_out": normal(2, 3, 4, 5), "x": normal(2, 3, 8, 9), "weight": normal(3, 1, 3, 2)},
+        {"groups": 3, "padding": "same", "stride": 2},
+    ),
     "max_pool2d": ({"x": normal(2, 3, 8, 9)}, {"kernel_size": 3, "stride": 2, "padding": 1}),
     "max_pool2d, indices": ({"x": normal(2, 3, 8, 9)}, {"kernel_size": 2, "return_indices": True}),
     "avg_pool2d": ({"x": normal(2, 3, 8, 9)}, {"kernel_size": 3, "stride": 2, "padding": 1}),

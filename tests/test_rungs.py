@@ -29,6 +29,7 @@ OUTPUTS = {
     "max_pool2d_backward": ("grad_x", "wrong"),
     "avg_pool2d_backward": ("grad_x",),
     "batch_norm_backward": ("grad_x", "grad_weight", "grad_bias", "grad_residual"),
+    "conv2d_backward": ("grad_weight", "grad_bias"),
     "pca": ("mean", "scatter"),
 }
 RIGHT = [rung for rung in RUNGS if not rung.fails]
@@ -43,6 +44,14 @@ SHARED = (
     Case("standardize", "3000x70", normal(3000, 70, offset=3)),
     Case("conv2d", "2x20x40x41 to 16, k3", normal(2, 20, 40, 41), {"padding": 1}, (16, 20, 3, 3)),
     Case("conv2d", "1x16x40x41 depthwise, k3", normal(1, 16, 40, 41), {"padding": 1, "groups": 16}, (16, 1, 3, 3)),
+    *(
+        Case("conv2d_backward", name, normal(*shape), {"padding": 1, **options}, weight)
+        for name, shape, options, weight in (
+            ("2x20x40x41 to 37, k3", (2, 20, 40, 41), {}, (37, 20, 3, 3)),
+            ("2x200x40x41 to 9, k3: channels in pieces", (2, 200, 40, 41), {}, (9, 200, 3, 3)),
+            ("1x16x60x41 depthwise, k3 s1x2", (1, 16, 60, 41), {"groups": 16, "stride": (1, 2)}, (16, 1, 3, 3)),
+        )
+    ),
     *(
         Case(op, "2x9x40x41, k3 s2", normal(2, 9, 40, 41), {"kernel_size": 3, "stride": 2, "padding": 1})
         for op in ("max_pool2d", "avg_pool2d", "max_pool2d_backward", "avg_pool2d_backward")
@@ -159,8 +168,9 @@ def batch_of_five(case):
 # How many of the first arguments are of the batch.
 SPLIT = {
     "conv2d": 1, "max_pool2d": 1, "avg_pool2d": 1, "batch_norm": 1,
-    "max_pool2d_backward": 3, "avg_pool2d_backward": 2, "batch_norm_backward": 2,
+    "max_pool2d_backward": 3, "avg_pool2d_backward": 2, "batch_norm_backward": 2, "conv2d_backward": 2,
 }  # fmt: skip
+SUMS = ("grad_weight", "grad_bias")  # over the batch
 
 
 def part_of(value, part):
@@ -187,7 +197,8 @@ def test_bits_do_not_depend_on_the_batch(case, backend, dtype):
         batch = [part_of(value, part) for value in args[:count]]
         result = getattr(fastml, case.op)(*batch, *args[count:], backend=backend, n_threads=2, **options, **added)
         result = result if isinstance(result, tuple) else (result,)
-        return [array for array in result if array is not None and array.ndim > 1]  # not sums over the batch
+        names = getattr(result, "_fields", ("",) * len(result))
+        return [array for name, array in zip(names, result, strict=True) if array is not None and name not in SUMS]
 
     whole = results(slice(0, 5))
     for part in (slice(0, 1), slice(1, 3), slice(3, 5)):

@@ -179,6 +179,7 @@ LONG = {
     "moments": Case("moments", "", normal(4000, 50)),
     "standardize": Case("standardize", "", normal(4000, 50)),
     "conv2d": Case("conv2d", "", normal(1, 16, 40, 40), {}, (16, 16, 3, 3)),
+    "conv2d_backward": Case("conv2d_backward", "", normal(1, 16, 40, 40), {}, (16, 16, 3, 3)),
     "max_pool2d": Case("max_pool2d", "", normal(4, 16, 40, 40), {"kernel_size": 3}),
     "avg_pool2d": Case("avg_pool2d", "", normal(4, 16, 40, 40), {"kernel_size": 3}),
     "batch_norm": Case("batch_norm", "", normal(4, 16, 40, 40), {"training": True}),

@@ -12,6 +12,7 @@ X = np.random.default_rng(0).normal(size=(4, 3))
 IMAGES = np.random.default_rng(1).normal(size=(2, 4, 5, 6))
 WEIGHT = np.random.default_rng(2).normal(size=(6, 4, 3, 3))
 GRADIENTS = np.random.default_rng(3).normal(size=(2, 4, 2, 3))
+GRADIENTS_OF_CONVOLUTION = np.random.default_rng(4).normal(size=(2, 6, 3, 4))
 INDICES = fastml.max_pool2d(IMAGES, 2, return_indices=True)[1]
 VALID = {
     "moments": {"X": X},
@@ -24,11 +25,13 @@ VALID = {
     "batch_norm": {"x": IMAGES, "running_mean": np.zeros(4), "running_var": np.ones(4)},
     "max_pool2d_backward": {"grad_out": GRADIENTS, "indices": INDICES, "input_shape": IMAGES.shape},
     "avg_pool2d_backward": {"grad_out": GRADIENTS, "input_shape": IMAGES.shape, "kernel_size": 2},
+    "conv2d_backward": {"x": IMAGES, "weight": WEIGHT, "grad_out": GRADIENTS_OF_CONVOLUTION},
     "batch_norm_backward": {"x": IMAGES, "grad_out": IMAGES, "mean": np.zeros(4), "variance": np.ones(4)},
 }
 MATRICES, POOLS = ("moments", "standardize", "pca"), ("max_pool2d", "avg_pool2d")
 IMAGE_OPS, POOLS_BACKWARD = ("conv2d", *POOLS), ("max_pool2d_backward", "avg_pool2d_backward")
-WITH_OUT = tuple(op for op in VALID if op not in ("moments", "pca", "batch_norm_backward"))
+WITHOUT_OUT = ("moments", "pca", "batch_norm_backward", "conv2d_backward")
+WITH_OUT = tuple(op for op in VALID if op not in WITHOUT_OUT)
 RESULT = {op: getattr(fastml, op)(**VALID[op]) for op in VALID}  # Numba compiles here, not within the second
 
 

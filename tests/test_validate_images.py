@@ -6,6 +6,7 @@ import pytest
 from tests.test_max_pool2d import pytorch_size, seen
 from tests.test_validate import (
     GRADIENTS,
+    GRADIENTS_OF_CONVOLUTION,
     IMAGE_OPS,
     IMAGES,
     INDICES,
@@ -180,6 +181,30 @@ def changed(value):
     ("avg_pool2d_backward", {"kernel_size": 6}, ValueError, "^kernel_size 6 with dilation 1 spans 6"),
 )  # fmt: skip
 def test_gradients_of_pooling(op, changes, error, pattern):
+    refused(op, changes, error, pattern)
+
+
+@table(
+    *(("conv2d_backward", {"grad_out": v}, ValueError, r"^grad_out must have shape \(2, 6, 3, 4\), got")
+      for v in (zeros(2, 6, 3, 3), zeros(1, 6, 3, 4), zeros(6, 3, 4), zeros(6), 0.0)),
+    *(("conv2d_backward", changes, ValueError, "^grad_out must have shape")
+      for changes in ({"padding": 1}, {"stride": 2}, {"dilation": 2}, {"padding": "same"}, {"weight": WEIGHT[:3]})),
+    ("conv2d_backward", {"grad_out": GRADIENTS_OF_CONVOLUTION.astype("f4")}, TypeError, "^grad_out must have the dty"),
+    *(("conv2d_backward", {name: v}, TypeError, f"^{name} must be float32 or float64, got")
+      for name in ("grad_out", "x", "weight") for v in (None, np.ones((2, 6, 3, 4), int), "a")),
+    *(("conv2d_backward", {"x": zeros(*shape)}, ValueError, "^x must have at least one channel, row and column")
+      for shape in ((2, 0, 5, 6), (2, 4, 0, 6), (4, 5, 0))),
+    ("conv2d_backward", {"weight": WEIGHT[:0]}, ValueError, "^weight must not be empty"),
+    ("conv2d_backward", {"weight": WEIGHT.astype("f4")}, TypeError, "^weight must have the dtype of x"),
+    *(("conv2d_backward", {name: v}, ValueError, f"^{name} must be") for name, v in
+      (("stride", 0), ("stride", ()), ("dilation", -1), ("padding", -1), ("padding", "full"), ("groups", 0))),
+    ("conv2d_backward", {"groups": 2}, ValueError, "^x has 4 channels, but weight has 4 for each of 2 groups"),
+    ("conv2d_backward", {"dilation": 3}, ValueError, "^weight 3 with dilation 3 spans 7"),
+    ("conv2d_backward", {"padding": 2**23}, ValueError, "^the result of shape .* takes .* bytes"),
+    *(("conv2d_backward", {f"needs_grad_{name}": v}, TypeError, f"^needs_grad_{name} must be True or False, got")
+      for name in ("x", "weight", "bias") for v in (1, None, "yes")),
+)  # fmt: skip
+def test_gradients_of_convolutions(op, changes, error, pattern):
     refused(op, changes, error, pattern)
 
 

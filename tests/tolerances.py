@@ -112,6 +112,16 @@ def _tiles(expected, shift, size):
     return windows[:, :, :: size[0], :: size[1]]
 
 
+def conv2d_backward(expected, dtype):
+    """A weight's gradient is one sum in the dtype, however it is cut into pieces; a bias' a float64 one, rounded."""
+    total = define("conv2d_backward", expected._replace(grad_out=abs(expected.grad_out), x=abs(expected.x)))
+    terms = expected.grad_out.size // expected.grad_out.shape[1]
+    return {
+        "grad_weight": (gamma(terms + 3, dtype) + gamma(terms + 3)) * total.grad_weight,
+        "grad_bias": np.finfo(dtype).eps * abs(expected.grad_bias) + gamma(2 * terms) * total.grad_bias,
+    }
+
+
 def max_pool2d(expected, dtype):
     return {"out": 0, "indices": 0}
 

@@ -11,7 +11,8 @@ The house, layer by layer; each layer calls only those below it:
     _linalg.py     LAPACK, for PCA
     _registry.py   the table of rungs: every kernel, in the order of the ladders
     _ref/  _jit/  _core/    the kernels: NumPy (the specification), Numba, Cython; a file for each operation; vectors
-                   are in _core/simd.h, normalize.h (for standardize and batch norm) and pool.h (for pooling)
+                   are in _core/simd.h, normalize.h (for standardize and batch norm), pool.h (for pooling) and
+                   conv2d_backward.h
 
 `fastml.explain("conv2d", x, weight)` follows one call through it; `fastml.show_config()` says what it found here.
 """
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "BatchNormGradients": "ops.batch_norm_backward",
     "Conv2d": "layers.conv2d",
+    "Conv2dGradients": "ops.conv2d_backward",
     "Moments": "ops.moments",
     "PCA": "estimators.pca",
     "PCAResult": "ops.pca",
@@ -35,6 +37,7 @@ _HOMES = {
     "batch_norm_backward": "ops.batch_norm_backward",
     "configuration": "ops.explain",
     "conv2d": "ops.conv2d",
+    "conv2d_backward": "ops.conv2d_backward",
     "explain": "ops.explain",
     "fold_batch_norm": "ops.fold_batch_norm",
     "get_num_threads": "_threads",

@@ -11,6 +11,8 @@ from fastml.ops.batch_norm import batch_norm as batch_norm
 from fastml.ops.batch_norm_backward import BatchNormGradients as BatchNormGradients
 from fastml.ops.batch_norm_backward import batch_norm_backward as batch_norm_backward
 from fastml.ops.conv2d import conv2d as conv2d
+from fastml.ops.conv2d_backward import Conv2dGradients as Conv2dGradients
+from fastml.ops.conv2d_backward import conv2d_backward as conv2d_backward
 from fastml.ops.explain import configuration as configuration
 from fastml.ops.explain import explain as explain
 from fastml.ops.explain import show_config as show_config

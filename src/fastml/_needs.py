@@ -89,7 +89,7 @@ def _few_taps(problem: Any) -> bool:
 
 
 def _work(problem: Any, m: int, prepare: int) -> float:
-    """Vectors that F(m x m, 3 x 3) multiplies for a channel and an output, with transforms, and preparing the weights."""
+    """Vectors that F(m x m, 3 x 3) multiplies for a channel and an output; transforms and preparing are work, too."""
     tiles = _ceil(problem.out.shape[2], m) * _ceil(problem.out.shape[3], m)
     own = 0 if problem.prepared.size else prepare
     return 1.4 * (m + 2) ** 2 * max(_ceil(tiles, 8), 2) + own
@@ -127,6 +127,8 @@ PAYS: dict[str, Callable[[Any], bool]] = {
     "a padded copy is smaller than the patches": _copy_is_small,
     "up to 160 taps, rows of full vectors": _few_taps,
     "fewer than 4 outputs a group": _few_outputs,
+    # Vectors of 2 x 8 outputs would be empty for the greater part; a dot product does with one output.
+    "fewer than 8 outputs a group": lambda problem: problem.grad_out.shape[1] // problem.groups < 8,
     "tiles of 2 x 2 take the least work": lambda problem: _tile(problem) == 2,
     "tiles of 4 x 4 take the least work": lambda problem: _tile(problem) == 4,
 }

@@ -76,7 +76,7 @@ cdef inline void copy_planes(
     Axis* rows, Axis* columns, const floating* plane, Py_ssize_t first_row, Py_ssize_t n_rows,
     Py_ssize_t first_column, Py_ssize_t n_columns, floating* to
 ) noexcept nogil:
-    """One channel of a block of windows as (phase of rows, phase of columns, n_rows, n_columns), with zeros as padding."""
+    """One channel of a block of windows as (phase of rows, phase of columns, n_rows, n_columns), padded with zeros."""
     cdef Py_ssize_t phase, other, top, left, first, last, i, y, inside
     for phase in range(rows.phases):
         top = first_row * rows.stride + phase * rows.dilation % rows.stride - rows.pad
@@ -214,7 +214,7 @@ cdef inline void multiply_strips(
     floating* sums, const floating* bias, const floating* residual, bint relu, floating* out, Py_ssize_t plane
 ) noexcept nogil:
     """Outputs x pixels of a piece, added to the sums of those before it; the last piece is finished."""
-    cdef Py_ssize_t first = 0, vectors, lanes = b.pitch // 3, n, o, panel, whole = STRIPS * b.pitch
+    cdef Py_ssize_t first = 0, lanes = b.pitch // 3, n, o, panel, whole = STRIPS * b.pitch
     cdef const floating* a = panels + b.first_tap * PANEL
     while first < b.pixels:
         n = min(b.pitch, b.pixels - first)

@@ -51,8 +51,8 @@ def depthwise(
 ):
     """A row of an output at a time: vectors along the row, for all taps, finished in registers.
 
-    Buys what the microkernel wastes on groups of 1 to 3 outputs. For one channel with 3 x 3 windows and strides along rows
-    of 1 or 2, the common case, the image is read where it is: a padded copy would take a third of the time.
+    Buys what the microkernel wastes on groups of 1 to 3 outputs. For one channel with 3 x 3 windows and strides along
+    rows of 1 or 2, the common case, the image is read where it is: a padded copy would take a third of the time.
     """
     if (
         weight.shape[1] == 1 and weight.shape[2] == weight.shape[3] == 3 and dilation_h == dilation_w == 1

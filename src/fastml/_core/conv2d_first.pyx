@@ -51,8 +51,8 @@ def first(
 ):
     """As `direct`, but row by row, sums starting from the bias and finished in registers.
 
-    Buys the writing and reading of sums, which for few taps takes as long as a third of the multiplications. A sum is one
-    chain of additions, however many taps there are.
+    Buys the writing and reading of sums, which for few taps takes as long as a third of the multiplications. A sum is
+    one chain of additions, however many taps there are.
     """
     cdef Axis vertical = windows(x.shape[2], weight.shape[2], stride_h, pad_top, dilation_h, out.shape[2])
     cdef Axis horizontal = windows(x.shape[3], weight.shape[3], stride_w, pad_left, dilation_w, out.shape[3])
@@ -95,6 +95,6 @@ cdef void _convolve(
             if residual.shape[0]:
                 added = &residual[block.n, o, block.row + r, block.column]
             multiply_and_finish(
-                block.columns, taps, a, copied + r * b.pitch, offset, min(PANEL, outputs - panel * PANEL), &bias[o], added,
-                relu, &out[block.n, o, block.row + r, block.column], out.shape[2] * out.shape[3],
+                block.columns, taps, a, copied + r * b.pitch, offset, min(PANEL, outputs - panel * PANEL), &bias[o],
+                added, relu, &out[block.n, o, block.row + r, block.column], out.shape[2] * out.shape[3],
             )

@@ -1,8 +1,8 @@
 """Winograd convolution with 3 x 3 kernels, fused through the caches. The specification is `fastml._ref.conv2d`.
 
-Three stages: tiles of the image at n * n points; at each point, a matrix product of weights and tiles; the sums of a tile
-back to its m * m outputs. Done for the whole image one after the other, they would move n * n / m / m times its size in and
-out of memory, twice. Here a block of tiles goes through all three while it is in the second-level cache.
+Three stages: tiles of the image at n * n points; at each point, a matrix product of weights and tiles; the sums of a
+tile back to its m * m outputs. Done for the whole image one after the other, they would move n * n / m / m times its
+size in and out of memory, twice. Here a block of tiles goes through all three while it is in the second-level cache.
 """
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t
@@ -104,9 +104,10 @@ def winograd(
     floating[:, :, :, ::1] out,  # OUT (n, o, out_h, out_w)
     Py_ssize_t n_threads,
 ):
-    """F(4x4, 3x3): 36 multiplications instead of 144 for 4 x 4 outputs. Buys twice the speed of direct convolution and more.
+    """F(4x4, 3x3): 36 multiplications instead of 144 for 4 x 4 outputs. Buys twice the speed of direct convolution.
 
-    Its error is about twice that of direct convolution. A tile with an output that is not finite is computed directly.
+    For it one pays with error, which `docs/conv2d_errors.md` shows. A tile with an output that is not finite is computed
+    directly.
     """
     _convolve(x, weight, prepared, bias, residual, pad_top, pad_left, groups, relu, out, 4, n_threads)
 
@@ -163,7 +164,8 @@ cdef _convolve(
             _prepare_all(weight, groups, m, n_threads, &memory[0, 0], memory.shape[1], &own[0, 0])
         if together:
             for task in prange(blocks * chunks, num_threads=n_threads, schedule="dynamic"):
-                _to_points(&t, x, task // chunks, task % chunks * CHANNELS, &memory[threadid(), 0], &v[task // chunks, 0])
+                _to_points(&t, x, task // chunks, task % chunks * CHANNELS, &memory[threadid(), 0],
+                           &v[task // chunks, 0])
         if by_part:
             for task in prange(groups * parts, num_threads=n_threads, schedule="dynamic"):
                 _part_of_all(&t, x, weight, &offset[0], bias, residual, relu, out, task // parts, task % parts,

@@ -7,6 +7,7 @@ Python integers before any array is made. `numbers`, `arrays` and `windows` hold
 
 from fastml._validate.arrays import READABLE
 from fastml._validate.convolutions import Filters, conv2d, convolution, filters, unwritten_image
+from fastml._validate.gradients import conv2d_backward
 from fastml._validate.images import batch_norm, batch_norm_backward, fold_batch_norm
 from fastml._validate.matrices import empty_moments, finite_result, moments, pca, rows_of, standardize
 from fastml._validate.pooling import (
@@ -26,6 +27,7 @@ __all__ = [
     "batch_norm",
     "batch_norm_backward",
     "conv2d",
+    "conv2d_backward",
     "convolution",
     "empty_moments",
     "filters",

@@ -9,6 +9,7 @@ import numpy as np
 from fastml import _cpu, _dispatch, _threads, _validate
 from fastml._core.baseline import _system
 from fastml._registry import BACKENDS, OPS
+from fastml.ops.conv2d_backward import convolutions
 
 
 def explain(
@@ -29,7 +30,7 @@ def explain(
     """
     if op not in OPS:
         raise ValueError(f"op must be one of {', '.join(OPS)}; got {op!r}")
-    problem = getattr(_validate, op)(*args, **kwargs)[0]
+    problem, *others = getattr(_validate, op)(*args, **kwargs)
     if op == "pca" and not problem.scatter.size:
         why = "why: X is wide, or solver='full'"
         return f"pca: LAPACK's QR and SVD, no kernel\n  {why}\n  problem: {_describe(problem)}"
@@ -38,6 +39,7 @@ def explain(
     why = f"ships for {rung.backend}" if forced == "auto" else f"forced by algorithm={forced!r}"
     if forced == "auto" and (rung.needs or rung.pays):
         why += f", where: {'; '.join(filter(None, (rung.needs, rung.pays)))}"
+    of_x = op == "conv2d_backward" and kwargs.get("needs_grad_x", True)
     return "\n".join(
         (
             f"{op}: {rung.backend}, rung {rung.name!r} ({_dispatch.location(rung)})",
@@ -45,8 +47,16 @@ def explain(
             f"  why: {why}",
             f"  problem: {_describe(problem)}",
             f"  threads: {_threads.count(n_threads, problem.work)}",
+            *([_explain_grad_x(problem, others[0], backend)] if of_x else []),
         )
     )
+
+
+def _explain_grad_x(problem: Any, forward: Any, backend: str | None) -> str:
+    parts = convolutions(forward, problem.grad_out, np.empty_like(forward.x))
+    names = [_dispatch.choose("conv2d", part, backend).name for part, _ in parts]
+    kinds = ", ".join(repr(name) for name in dict.fromkeys(names))
+    return f"  grad_x: {len(names)} problems of conv2d, rung {kinds}"
 
 
 def _describe(problem: Any) -> str:
