@@ -164,7 +164,8 @@ def test_every_algorithm_of_conv2d_can_be_compared(op):
     case = replace(figures.case_of(op, "1x8x8x8 to 8, k3"), weight=(2, 8, 3, 3))
     for contender in harness.FORCED:
         call, error = harness.prepared(contender, case, "float32")
-        assert call().shape == (1, 2, 8, 8) and error < 1e-6
+        winograd = 4 if "winograd" in contender.name else 1  # its transforms round, too
+        assert call().shape == (1, 2, 8, 8) and error < winograd * 1e-6
 
 
 @pytest.mark.parametrize("op", ["conv2d", "Conv2d"])

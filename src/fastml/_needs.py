@@ -1,7 +1,7 @@
 """What a rung needs of a problem, and where it pays.
 
-Pure functions of one image's shape and the weights', not of batch, threads or time, or the bits of an image would depend
-on these.
+Pure functions of one image's shape and the weights', not of batch, threads or time, or the bits of an image would
+depend on these.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ def _ceil(a: int, b: int) -> int:
 
 
 def _pool_2_or_3(problem: Any) -> bool:
-    """What `_core/pool.h` is written for; the place of a maximum in its window, up to 3 rows, must be exact as float32."""
+    """What `_core/pool.h` is written for; a maximum's place in its window, up to 3 rows, must be exact as float32."""
     return bool(
         problem.kernel_h == problem.kernel_w
         and problem.kernel_h in (2, 3)

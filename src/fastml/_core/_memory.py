@@ -15,7 +15,7 @@ _kept = threading.local()
 
 
 def working_memory(use: str, rows: int, size: int, dtype: DTypeLike) -> NDArray[Any]:
-    """An array (rows, size or a little more) with anything in it, for this thread until it asks for the same use again."""
+    """An array (rows, at least size) with anything in it, for this thread until it asks for the same use again."""
     n_bytes = rows * (-(-size * np.dtype(dtype).itemsize // 64) * 64)  # rows begin where a line of the cache does
     buffers = _kept.__dict__
     buffer = buffers.get(use)

@@ -106,8 +106,8 @@ def winograd(
 ):
     """F(4x4, 3x3): 36 multiplications instead of 144 for 4 x 4 outputs. Buys twice the speed of direct convolution.
 
-    For it one pays with error, which `docs/conv2d_errors.md` shows. A tile with an output that is not finite is computed
-    directly.
+    For it one pays with error, which `docs/conv2d_errors.md` shows. A tile with an output that is not finite is
+    computed directly.
     """
     _convolve(x, weight, prepared, bias, residual, pad_top, pad_left, groups, relu, out, 4, n_threads)
 
