@@ -31,7 +31,7 @@ cdef enum:
     MOST_POSITIONS = 512  # of a block
     BLOCK_BYTES = 384 * 1024  # of a block, in the second-level cache
     DEPTH = 144  # taps in one go: what a tile reads for them stays in the first-level cache for all panels
-    GROUP = 16  # panels whose sums are kept while the taps go on
+    GROUP = 32  # panels whose sums are kept while the taps go on
     LEAST_PANELS = 8  # of a task: copying the block for fewer outputs would cost more than it saves
 
 
