@@ -106,7 +106,7 @@ def _gradient_of_x(forward: Any, grad_out: NDArray[Any], n_threads: int | None, 
 
 
 def convolutions(forward: Any, grad_out: NDArray[Any], grad_x: NDArray[Any]) -> Iterator[tuple[Any, NDArray[Any]]]:
-    """The problems of conv2d that make up the gradient of x, and the pixels of grad_x that each is for; the rest is 0."""
+    """Problems of conv2d that make up the gradient of x, and the pixels of grad_x that each is for; the rest is 0."""
     (_, channels, h, w), (kernel_h, kernel_w) = forward.x.shape, forward.weight.shape[2:]
     bias = np.zeros(channels, grad_out.dtype)
     down = list(_phases(h, kernel_h, forward.stride_h, forward.pad_top, forward.dilation_h, grad_out.shape[2]))
