@@ -197,8 +197,8 @@ def test_explain_refuses_what_the_call_refuses():
 
 def test_explain_says_why():
     depthwise = fastml.explain("conv2d", X, np.ones((2, 1, 3, 3)), groups=2, backend="cython")
-    assert "rung 'rows'" in depthwise
-    assert "few outputs a group" in depthwise
+    assert "rung 'depthwise'" in depthwise
+    assert "fewer than 4 outputs a group" in depthwise
     forced = fastml.explain("conv2d", X, np.ones((2, 1, 3, 3)), groups=2, backend="cython", algorithm="im2col")
     assert "rung 'im2col'" in forced
     assert "forced by algorithm='im2col'" in forced
@@ -208,6 +208,10 @@ def test_explain_says_why():
 def test_an_algorithm_can_be_forced(rung, monkeypatch):
     loaded, load = [], _dispatch.load
     monkeypatch.setattr(_dispatch, "load", lambda rung: loaded.append(rung) or load(rung))
+    if not _dispatch.serves(rung, _validate.conv2d(X, np.ones((2, 2, 3, 3)))[0]):
+        with pytest.raises(ValueError, match=f"algorithm {rung.name!r} needs {rung.needs}, which"):
+            fastml.conv2d(X, np.ones((2, 2, 3, 3)), backend=rung.backend, algorithm=rung.name)
+        return
     result = fastml.conv2d(X, np.ones((2, 2, 3, 3)), backend=rung.backend, algorithm=rung.name)
     assert loaded == [rung]
     winograd = rung.name.startswith("winograd")  # whose transforms hold thirds: exact integers do not stay so
@@ -216,8 +220,8 @@ def test_an_algorithm_can_be_forced(rung, monkeypatch):
 
 
 def test_an_unknown_algorithm_is_refused():
-    with pytest.raises(ValueError, match="algorithm must be 'auto' or one of loops, im2col, rows; got 'winograd'"):
-        fastml.conv2d(X, np.ones((2, 2, 3, 3)), algorithm="winograd")
+    with pytest.raises(ValueError, match=r"algorithm must be 'auto' or one of loops, rows, im2col, .*; got 'fft'"):
+        fastml.conv2d(X, np.ones((2, 2, 3, 3)), algorithm="fft", backend="cython")
     with pytest.raises(ValueError, match=r"algorithm must be 'auto' or one of loops, im2col, winograd_.*; got 'rows'"):
         fastml.conv2d(X, np.ones((2, 2, 3, 3)), algorithm="rows", backend="numpy")
     with pytest.raises(TypeError, match="algorithm must be a string"):
@@ -235,13 +239,34 @@ def test_the_choice_depends_on_one_image_alone(case, backend, monkeypatch):
         assert _dispatch.choose("conv2d", many.problem(np.float32), backend) == one
 
 
-@pytest.mark.parametrize(
-    ("outputs", "groups", "name"),
-    [(1, 1, "rows"), (3, 1, "rows"), (4, 1, "im2col"), (12, 3, "im2col"), (8, 4, "rows")],
+CHOICES = (  # image, weights, options, chosen for conv2d and where weights are prepared
+    ((3, 224, 224), (64, 3, 7, 7), {"stride": 2, "padding": 3}, "first", "first"),
+    ((3, 224, 224), (64, 3, 3, 3), {"padding": 1}, "first", "first"),
+    ((64, 56, 56), (64, 64, 3, 3), {"padding": 1}, "winograd", "winograd"),
+    ((256, 14, 14), (256, 256, 3, 3), {"padding": 1}, "winograd", "winograd"),
+    ((512, 7, 7), (512, 512, 3, 3), {"padding": 1}, "winograd_2x2", "winograd_2x2"),
+    ((512, 3, 3), (512, 512, 3, 3), {"padding": 1}, "direct", "direct"),
+    ((2000, 14, 14), (256, 2000, 3, 3), {"padding": 1}, "direct", "direct"),  # more than 1024 channels
+    ((8, 8, 8), (8, 8, 3, 3), {"padding": 1}, "direct", "direct"),
+    ((12, 5, 5), (4, 12, 3, 3), {}, "direct", "direct"),
+    ((12, 5, 5), (3, 12, 3, 3), {}, "depthwise", "depthwise"),
+    ((12, 5, 5), (12, 4, 3, 3), {"groups": 3}, "direct", "direct"),
+    ((12, 5, 5), (8, 3, 3, 3), {"groups": 4}, "depthwise", "depthwise"),
+    ((256, 56, 56), (64, 256, 1, 1), {}, "gemm", "gemm"),
+    ((256, 56, 56), (64, 256, 1, 1), {"stride": 2}, "direct", "direct"),
+    ((256, 56, 56), (64, 256, 1, 1), {"padding": 1}, "direct", "direct"),
+    ((128, 56, 56), (128, 128, 3, 3), {"stride": 2, "padding": 1}, "direct", "direct"),
+    ((1, 28, 28), (32, 1, 5, 5), {}, "first", "first"),
+    ((64, 120, 120), (64, 64, 3, 3), {"dilation": 50}, "im2col", "im2col"),  # 101 rows copied for 3 that are used
+    ((2048, 40, 40), (8, 2048, 31, 31), {"padding": 15}, "im2col", "im2col"),  # 24 windows do not fit
 )
-def test_few_outputs_a_group_are_convolved_row_by_row(outputs, groups, name):
-    problem, _ = _validate.conv2d(np.ones((1, 12, 5, 5)), np.ones((outputs, 12 // groups, 3, 3)), groups=groups)
+
+
+@pytest.mark.parametrize(("image", "weight", "options", "name", "prepared"), CHOICES)
+def test_the_algorithm_for_an_image(image, weight, options, name, prepared):
+    problem, _ = _validate.conv2d(np.empty(image, np.float32), np.empty(weight, np.float32), **options)
     assert _dispatch.choose("conv2d", problem, "cython").name == name
+    assert _dispatch.choose("conv2d", problem._replace(prepared=np.empty(1)), "cython").name == prepared
 
 
 @pytest.mark.parametrize("case", SMALL, ids=lambda case: f"{case.op} {case.name}")

@@ -89,7 +89,7 @@ def _few_taps(problem: Any) -> bool:
 
 
 def _work(problem: Any, m: int, prepare: int) -> float:
-    """Vectors that F(m x m, 3 x 3) multiplies for a channel and an output, with transforms, and preparing the weights."""
+    """Vectors that F(m x m, 3 x 3) multiplies for a channel and an output; transforms and preparing are work, too."""
     tiles = _ceil(problem.out.shape[2], m) * _ceil(problem.out.shape[3], m)
     own = 0 if problem.prepared.size else prepare
     return 1.4 * (m + 2) ** 2 * max(_ceil(tiles, 8), 2) + own

@@ -36,17 +36,6 @@ cdef extern from "depthwise.h" nogil:
     ) noexcept
 
 
-cdef extern from "winograd.h" nogil:
-    void weights_at_points(int m, const void* weight, void* to, Py_ssize_t apart) noexcept
-    void split_row(int m, const void* row, Py_ssize_t tiles, void* to, Py_ssize_t plane) noexcept
-    void input_tiles(
-        int m, const void* x, Py_ssize_t plane, Py_ssize_t across, void* to, Py_ssize_t apart
-    ) noexcept
-    void output_tiles(
-        int m, const void* x, Py_ssize_t apart, void* to, Py_ssize_t pitch, void* probe
-    ) noexcept
-
-
 cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
     return (a + b - 1) // b
 
@@ -87,7 +76,7 @@ cdef inline void copy_planes(
     Axis* rows, Axis* columns, const floating* plane, Py_ssize_t first_row, Py_ssize_t n_rows,
     Py_ssize_t first_column, Py_ssize_t n_columns, floating* to
 ) noexcept nogil:
-    """One channel of a block of windows as (phase of rows, phase of columns, n_rows, n_columns), with zeros as padding."""
+    """One channel of a block of windows as (phase of rows, phase of columns, n_rows, n_columns), padded with zeros."""
     cdef Py_ssize_t phase, other, top, left, first, last, i, y, inside
     for phase in range(rows.phases):
         top = first_row * rows.stride + phase * rows.dilation % rows.stride - rows.pad
@@ -129,13 +118,19 @@ cdef struct Blocks:  # of windows, each with what all its channels need of the i
     Py_ssize_t plane  # values of a channel
     Py_ssize_t down  # blocks of an image
     Py_ssize_t across
+    Py_ssize_t count  # blocks of all images and groups
 
 
 cdef inline Blocks cut(
-    Axis vertical, Axis horizontal, Py_ssize_t groups, Py_ssize_t channels, Py_ssize_t most_positions, Py_ssize_t size
+    Axis vertical, Axis horizontal, Py_ssize_t images, Py_ssize_t groups, Py_ssize_t channels,
+    Py_ssize_t most_positions, Py_ssize_t size, Py_ssize_t n_threads
 ) noexcept nogil:
-    """As many rows as make `most_positions` and `size` values; of long rows, or very many channels, a piece."""
+    """As many rows as make `most_positions` and `size` values; of long rows, or very many channels, a piece.
+
+    And then as many blocks for each thread, if that can be: how windows are cut into blocks changes no bit.
+    """
     cdef Blocks b
+    cdef Py_ssize_t down
     b.vertical, b.horizontal, b.groups, b.channels = vertical, horizontal, groups, channels
     b.columns = ceil_div(horizontal.out, ceil_div(horizontal.out, MOST_COLUMNS))
     while True:
@@ -149,9 +144,27 @@ cdef inline Blocks cut(
                 break
             b.rows = b.rows // 2
         if b.columns <= LEAST_COLUMNS or channels * b.plane <= size:
-            b.down, b.across = ceil_div(vertical.out, b.rows), ceil_div(horizontal.out, b.columns)
-            return b
+            break
         b.columns = ceil_div(b.columns, 2)
+    b.down, b.across = ceil_div(vertical.out, b.rows), ceil_div(horizontal.out, b.columns)
+    for down in range(b.down, min(vertical.out, 2 * b.down) + 1):
+        if images * groups * b.across * down % n_threads == 0:
+            b.down = down
+            break
+    b.rows = ceil_div(vertical.out, b.down)
+    b.lines = b.rows + vertical.reach
+    b.plane = vertical.phases * horizontal.phases * b.lines * b.pitch
+    b.count = images * groups * b.down * b.across
+    return b
+
+
+cdef inline Py_ssize_t parts_of_outputs(
+    Blocks* b, Py_ssize_t panels, Py_ssize_t least, Py_ssize_t n_threads
+) noexcept nogil:
+    """Into how many tasks a block is cut, each with `least` panels or more, so that all threads have as much to do."""
+    if b.count % n_threads == 0:
+        return 1
+    return max(1, min(ceil_div(TASKS * n_threads, b.count), panels // least))
 
 
 cdef struct Block:
@@ -164,9 +177,9 @@ cdef struct Block:
 
 
 cdef inline Block block_at(Blocks* b, Py_ssize_t index) noexcept nogil:
-    cdef Py_ssize_t row = index // b.across % b.down * b.rows, column = index % b.across * b.columns
-    cdef Py_ssize_t group = index // (b.across * b.down)
-    return Block(group // b.groups, group % b.groups, row, column, min(b.rows, b.vertical.out - row),
+    cdef Py_ssize_t group = index // (b.across * b.down), down = index // b.across % b.down
+    cdef Py_ssize_t row = b.vertical.out * down // b.down, column = index % b.across * b.columns
+    return Block(group // b.groups, group % b.groups, row, column, b.vertical.out * (down + 1) // b.down - row,
                  min(b.columns, b.horizontal.out - column))
 
 
@@ -201,7 +214,7 @@ cdef inline void multiply_strips(
     floating* sums, const floating* bias, const floating* residual, bint relu, floating* out, Py_ssize_t plane
 ) noexcept nogil:
     """Outputs x pixels of a piece, added to the sums of those before it; the last piece is finished."""
-    cdef Py_ssize_t first = 0, vectors, lanes = b.pitch // 3, n, o, panel, whole = STRIPS * b.pitch
+    cdef Py_ssize_t first = 0, lanes = b.pitch // 3, n, o, panel, whole = STRIPS * b.pitch
     cdef const floating* a = panels + b.first_tap * PANEL
     while first < b.pixels:
         n = min(b.pitch, b.pixels - first)

@@ -5,14 +5,16 @@ the next one: for a few megabytes this takes as long as a convolution (measured)
 """
 
 import threading
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 MOST_KEPT = 2**25  # bytes, of one use in one thread; what is larger is given back
 _kept = threading.local()
 
 
-def working_memory(use, rows, size, dtype):
+def working_memory(use: str, rows: int, size: int, dtype: DTypeLike) -> NDArray[Any]:
     """An array (rows, size or a little more) with anything in it, for this thread until it asks for the same use again."""
     n_bytes = rows * (-(-size * np.dtype(dtype).itemsize // 64) * 64)  # rows begin where a line of the cache does
     buffers = _kept.__dict__

@@ -51,8 +51,8 @@ def depthwise(
 ):
     """A row of an output at a time: vectors along the row, for all taps, finished in registers.
 
-    Buys what the microkernel wastes on groups of 1 to 3 outputs. For one channel with 3 x 3 windows and strides along rows
-    of 1 or 2, the common case, the image is read where it is: a padded copy would take a third of the time.
+    Buys what the microkernel wastes on groups of 1 to 3 outputs. For one channel with 3 x 3 windows and strides along
+    rows of 1 or 2, the common case, the image is read where it is: a padded copy would take a third of the time.
     """
     if (
         weight.shape[1] == 1 and weight.shape[2] == weight.shape[3] == 3 and dilation_h == dilation_w == 1
@@ -73,13 +73,14 @@ cdef _rows(
     cdef Axis vertical = windows(x.shape[2], weight.shape[2], stride_h, pad_top, dilation_h, out.shape[2])
     cdef Axis horizontal = windows(x.shape[3], weight.shape[3], stride_w, pad_left, dilation_w, out.shape[3])
     cdef Py_ssize_t taps = weight.shape[1] * weight.shape[2] * weight.shape[3], task
-    cdef Blocks b = cut(vertical, horizontal, groups, weight.shape[1], MOST_POSITIONS, BLOCK_BYTES // sizeof(floating))
+    cdef Blocks b = cut(vertical, horizontal, x.shape[0], groups, weight.shape[1], MOST_POSITIONS,
+                        BLOCK_BYTES // sizeof(floating), n_threads)
     dtype = np.float32 if floating is float else np.float64
     cdef floating[:, ::1] memory = working_memory("blocks", n_threads, b.channels * b.plane + SLACK + GAP, dtype)
     cdef int32_t[::1] offset = np.empty(taps, np.int32)
     with nogil:
         fill_offsets(&vertical, &horizontal, b.channels, b.lines, b.pitch, &offset[0])
-        for task in prange(x.shape[0] * groups * b.down * b.across, num_threads=n_threads, schedule="static"):
+        for task in prange(b.count, num_threads=n_threads, schedule="static"):
             _weigh(&b, block_at(&b, task), x, weight, &offset[0], taps, bias, residual, relu, out,
                    &memory[threadid(), 0])
 

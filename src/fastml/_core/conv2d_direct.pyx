@@ -7,7 +7,6 @@ import numpy as np
 from fastml._core._conv2d cimport (
     GAP,
     SLACK,
-    TASKS,
     Axis,
     Block,
     Blocks,
@@ -18,6 +17,7 @@ from fastml._core._conv2d cimport (
     fill_offsets,
     finish_row,
     pack_panels,
+    parts_of_outputs,
     size_of_panels,
     windows,
 )
@@ -71,9 +71,10 @@ def direct(
     cdef Axis horizontal = windows(x.shape[3], weight.shape[3], stride_w, pad_left, dilation_w, out.shape[3])
     cdef Py_ssize_t lanes = LANES_F32 if floating is float else LANES_F64
     cdef Py_ssize_t taps = weight.shape[1] * weight.shape[2] * weight.shape[3]
-    cdef Blocks b = cut(vertical, horizontal, groups, weight.shape[1], MOST_POSITIONS, BLOCK_BYTES // sizeof(floating))
-    cdef Py_ssize_t blocks = x.shape[0] * groups * b.down * b.across, panels = ceil_div(weight.shape[0] // groups, PANEL)
-    cdef Py_ssize_t parts = max(1, min(ceil_div(TASKS * n_threads, blocks), panels // LEAST_PANELS)), task
+    cdef Blocks b = cut(vertical, horizontal, x.shape[0], groups, weight.shape[1], MOST_POSITIONS,
+                        BLOCK_BYTES // sizeof(floating), n_threads)
+    cdef Py_ssize_t panels = ceil_div(weight.shape[0] // groups, PANEL), task
+    cdef Py_ssize_t parts = parts_of_outputs(&b, panels, LEAST_PANELS, n_threads)
     cdef Py_ssize_t pitch = ceil_div(b.rows * b.pitch, lanes) * lanes, copied = b.channels * b.plane + SLACK
     dtype = np.float32 if floating is float else np.float64
     cdef Py_ssize_t unprepared_size = 0 if prepared.shape[0] else size_of_panels(weight, groups)
@@ -85,7 +86,7 @@ def direct(
         if not prepared.shape[0]:
             pack_panels(weight, groups, n_threads, &unprepared[0, 0])
         fill_offsets(&vertical, &horizontal, b.channels, b.lines, b.pitch, &offset[0])
-        for task in prange(blocks * parts, num_threads=n_threads, schedule="dynamic"):
+        for task in prange(b.count * parts, num_threads=n_threads, schedule="dynamic"):
             _convolve(
                 &b, block_at(&b, task // parts), x, packed, &offset[0], taps, bias, residual, relu, out,
                 panels * (task % parts) // parts, panels * (task % parts + 1) // parts, &memory[threadid(), 0],

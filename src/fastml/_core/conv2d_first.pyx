@@ -7,7 +7,6 @@ import numpy as np
 from fastml._core._conv2d cimport (
     GAP,
     SLACK,
-    TASKS,
     Axis,
     Block,
     Blocks,
@@ -17,6 +16,7 @@ from fastml._core._conv2d cimport (
     cut,
     fill_offsets,
     pack_panels,
+    parts_of_outputs,
     size_of_panels,
     windows,
 )
@@ -51,15 +51,16 @@ def first(
 ):
     """As `direct`, but row by row, sums starting from the bias and finished in registers.
 
-    Buys the writing and reading of sums, which for few taps takes as long as a third of the multiplications. A sum is one
-    chain of additions, however many taps there are.
+    Buys the writing and reading of sums, which for few taps takes as long as a third of the multiplications. A sum is
+    one chain of additions, however many taps there are.
     """
     cdef Axis vertical = windows(x.shape[2], weight.shape[2], stride_h, pad_top, dilation_h, out.shape[2])
     cdef Axis horizontal = windows(x.shape[3], weight.shape[3], stride_w, pad_left, dilation_w, out.shape[3])
     cdef Py_ssize_t taps = weight.shape[1] * weight.shape[2] * weight.shape[3]
-    cdef Blocks b = cut(vertical, horizontal, groups, weight.shape[1], MOST_POSITIONS, BLOCK_BYTES // sizeof(floating))
-    cdef Py_ssize_t blocks = x.shape[0] * groups * b.down * b.across, panels = ceil_div(weight.shape[0] // groups, PANEL)
-    cdef Py_ssize_t parts = max(1, min(ceil_div(TASKS * n_threads, blocks), panels // LEAST_PANELS)), task
+    cdef Blocks b = cut(vertical, horizontal, x.shape[0], groups, weight.shape[1], MOST_POSITIONS,
+                        BLOCK_BYTES // sizeof(floating), n_threads)
+    cdef Py_ssize_t panels = ceil_div(weight.shape[0] // groups, PANEL), task
+    cdef Py_ssize_t parts = parts_of_outputs(&b, panels, LEAST_PANELS, n_threads)
     dtype = np.float32 if floating is float else np.float64
     cdef Py_ssize_t unprepared_size = 0 if prepared.shape[0] else size_of_panels(weight, groups)
     cdef floating[:, ::1] unprepared = working_memory("weights", 1, unprepared_size + 1, dtype)
@@ -70,7 +71,7 @@ def first(
         if not prepared.shape[0]:
             pack_panels(weight, groups, n_threads, &unprepared[0, 0])
         fill_offsets(&vertical, &horizontal, b.channels, b.lines, b.pitch, &offset[0])
-        for task in prange(blocks * parts, num_threads=n_threads, schedule="dynamic"):
+        for task in prange(b.count * parts, num_threads=n_threads, schedule="dynamic"):
             _convolve(
                 &b, block_at(&b, task // parts), x, packed, &offset[0], taps, bias, residual, relu, out,
                 panels * (task % parts) // parts, panels * (task % parts + 1) // parts, &memory[threadid(), 0],
@@ -94,6 +95,6 @@ cdef void _convolve(
             if residual.shape[0]:
                 added = &residual[block.n, o, block.row + r, block.column]
             multiply_and_finish(
-                block.columns, taps, a, copied + r * b.pitch, offset, min(PANEL, outputs - panel * PANEL), &bias[o], added,
-                relu, &out[block.n, o, block.row + r, block.column], out.shape[2] * out.shape[3],
+                block.columns, taps, a, copied + r * b.pitch, offset, min(PANEL, outputs - panel * PANEL), &bias[o],
+                added, relu, &out[block.n, o, block.row + r, block.column], out.shape[2] * out.shape[3],
             )

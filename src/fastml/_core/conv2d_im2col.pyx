@@ -56,9 +56,9 @@ def im2col(
 ):
     """Patches packed in strips that stay in the first-level cache, 4 outputs x 3 vectors of pixels in registers.
 
-    A matrix product of (o, taps) weights with (taps, pixels) patches, of which only 4 strips of 256 taps exist at a time:
-    a tap is loaded once for 4 multiplications, and the 9-fold copy of the input that im2col is known for never reaches
-    memory.
+    A matrix product of (o, taps) weights with (taps, pixels) patches, of which only 4 strips of 256 taps exist at a
+    time: a tap is loaded once for 4 multiplications, and the 9-fold copy of the input that im2col is known for never
+    reaches memory.
     """
     cdef Geometry g = Geometry(
         x.shape[2], x.shape[3], weight.shape[2], weight.shape[3], stride_h, stride_w, pad_top, pad_left,
@@ -96,7 +96,7 @@ cdef void _piece_by_piece(
     floating[:, :, :, ::1] out, Py_ssize_t n, Py_ssize_t group, Py_ssize_t groups, Py_ssize_t first_panel,
     Py_ssize_t last_panel, floating* scratch
 ) noexcept nogil:
-    """Some panels of the outputs of some pixels, MOST_DEPTH taps at a time: their weights stay in the second-level cache."""
+    """Some panels of the outputs of some pixels, MOST_DEPTH taps at a time."""
     cdef Py_ssize_t outputs = out.shape[1] // groups, pixels = out.shape[2] * out.shape[3]
     cdef Py_ssize_t first_output = group * outputs + first_panel * PANEL, channels = x.shape[1] // groups
     cdef const floating* weights = packed + (group * ceil_div(outputs, PANEL) + first_panel) * piece.taps * PANEL

@@ -22,9 +22,9 @@ def explain(
     >>> import numpy as np, fastml
     >>> x, weight = np.zeros((1, 8, 9, 9)), np.zeros((6, 8, 3, 3))
     >>> print(fastml.explain("conv2d", x, weight, n_threads=1, backend="cython"))  # doctest: +ELLIPSIS
-    conv2d: cython, rung 'im2col' (fastml._core...conv2d:im2col)
-      idea: patches packed in strips in cache, 6 x 2 vectors of outputs in registers
-      why: ships for cython
+    conv2d: cython, rung 'direct' (fastml._core...conv2d_direct:direct)
+      idea: no patches: taps are read from one padded copy of the image
+      why: ships for cython, where: a padded copy of 24 windows in 4 MiB; a padded copy is smaller than the patches
       problem: x float64 (1, 8, 9, 9), weight float64 (6, 8, 3, 3), ..., out float64 (1, 6, 7, 7)
       threads: 1
     """
@@ -37,8 +37,8 @@ def explain(
     forced = kwargs.get("algorithm", "auto")
     rung = _dispatch.choose(op, problem, backend, forced)
     why = f"ships for {rung.backend}" if forced == "auto" else f"forced by algorithm={forced!r}"
-    if forced == "auto" and rung.needs:
-        why += f" where the problem has {rung.needs}"
+    if forced == "auto" and (rung.needs or rung.pays):
+        why += f", where: {'; '.join(filter(None, (rung.needs, rung.pays)))}"
     of_x = op == "conv2d_backward" and kwargs.get("needs_grad_x", True)
     return "\n".join(
         (
