@@ -97,7 +97,7 @@ def conv2d_backward(
 
 
 def _gradient_of_x(forward: Any, grad_out: NDArray[Any], n_threads: int | None, backend: str | None) -> NDArray[Any]:
-    grad_x: NDArray[Any] = np.zeros_like(forward.x)  # where no window looked it stays 0
+    grad_x: NDArray[Any] = np.empty_like(forward.x)
     for part, pixels in convolutions(forward, grad_out, grad_x):
         _dispatch.kernel("conv2d", part, backend)(*part, _threads.count(n_threads, part.work))
         if part.out is not pixels:
@@ -106,11 +106,15 @@ def _gradient_of_x(forward: Any, grad_out: NDArray[Any], n_threads: int | None, 
 
 
 def convolutions(forward: Any, grad_out: NDArray[Any], grad_x: NDArray[Any]) -> Iterator[tuple[Any, NDArray[Any]]]:
-    """The problems of conv2d that make up the gradient of x, and the pixels of grad_x that each is for."""
+    """Problems of conv2d that make up the gradient of x, and the pixels of grad_x that each is for; the rest is 0."""
     (_, channels, h, w), (kernel_h, kernel_w) = forward.x.shape, forward.weight.shape[2:]
     bias = np.zeros(channels, grad_out.dtype)
-    for rows in _phases(h, kernel_h, forward.stride_h, forward.pad_top, forward.dilation_h, grad_out.shape[2]):
-        for columns in _phases(w, kernel_w, forward.stride_w, forward.pad_left, forward.dilation_w, grad_out.shape[3]):
+    down = list(_phases(h, kernel_h, forward.stride_h, forward.pad_top, forward.dilation_h, grad_out.shape[2]))
+    across = list(_phases(w, kernel_w, forward.stride_w, forward.pad_left, forward.dilation_w, grad_out.shape[3]))
+    if any(sum(len(range(size)[one.pixels]) for one in phases) < size for size, phases in ((h, down), (w, across))):
+        grad_x[...] = 0
+    for rows in down:
+        for columns in across:
             pixels = grad_x[:, :, rows.pixels, columns.pixels]
             if pixels.size:
                 yield forward._replace(
@@ -154,6 +158,12 @@ def _phases(size: int, kernel: int, stride: int, pad: int, dilation: int, out: i
 
 def _turned(weight: NDArray[Any], groups: int) -> NDArray[Any]:
     """(outputs, channels / groups, ...) as (channels, outputs / groups, ...), each kernel turned by 180 degrees."""
-    outputs, channels, *kernel = weight.shape
-    of_groups = weight.reshape(groups, outputs // groups, channels, *kernel).swapaxes(1, 2)
-    return np.ascontiguousarray(of_groups[..., ::-1, ::-1]).reshape(groups * channels, outputs // groups, *kernel)
+    outputs, channels, kernel_h, kernel_w = weight.shape
+    of_groups = weight.reshape(groups, outputs // groups, channels, kernel_h, kernel_w).swapaxes(1, 2)[..., ::-1, ::-1]
+    turned: NDArray[Any] = np.empty(of_groups.shape, weight.dtype)
+    if kernel_w > 2:
+        turned[...] = of_groups
+    else:  # tap by tap: NumPy copies along the last axis, which here is too short for it (half the time, measured)
+        for ky, kx in np.ndindex(kernel_h, kernel_w):
+            turned[..., ky, kx] = of_groups[..., ky, kx]
+    return turned.reshape(groups * channels, outputs // groups, kernel_h, kernel_w)
