@@ -198,7 +198,7 @@ def test_explain_refuses_what_the_call_refuses():
 def test_explain_says_why():
     depthwise = fastml.explain("conv2d", X, np.ones((2, 1, 3, 3)), groups=2, backend="cython")
     assert "rung 'depthwise'" in depthwise
-    assert "fewer than 4 outputs a group" in depthwise
+    assert "one output a group" in depthwise
     forced = fastml.explain("conv2d", X, np.ones((2, 1, 3, 3)), groups=2, backend="cython", algorithm="im2col")
     assert "rung 'im2col'" in forced
     assert "forced by algorithm='im2col'" in forced
@@ -249,9 +249,12 @@ CHOICES = (  # image, weights, options, chosen for conv2d and where weights are 
     ((2000, 14, 14), (256, 2000, 3, 3), {"padding": 1}, "direct", "direct"),  # more than 1024 channels
     ((8, 8, 8), (8, 8, 3, 3), {"padding": 1}, "direct", "direct"),
     ((12, 5, 5), (4, 12, 3, 3), {}, "direct", "direct"),
-    ((12, 5, 5), (3, 12, 3, 3), {}, "depthwise", "depthwise"),
+    ((12, 5, 5), (3, 12, 3, 3), {}, "direct", "direct"),
+    ((12, 5, 5), (1, 12, 3, 3), {}, "direct", "direct"),
+    ((11, 5, 5), (1, 11, 3, 3), {}, "depthwise", "depthwise"),
     ((12, 5, 5), (12, 4, 3, 3), {"groups": 3}, "direct", "direct"),
-    ((12, 5, 5), (8, 3, 3, 3), {"groups": 4}, "depthwise", "depthwise"),
+    ((12, 5, 5), (36, 1, 3, 3), {"groups": 12}, "depthwise", "depthwise"),
+    ((12, 5, 5), (48, 1, 3, 3), {"groups": 12}, "direct", "direct"),
     ((256, 56, 56), (64, 256, 1, 1), {}, "gemm", "gemm"),
     ((256, 56, 56), (64, 256, 1, 1), {"stride": 2}, "direct", "direct"),
     ((256, 56, 56), (64, 256, 1, 1), {"padding": 1}, "direct", "direct"),

@@ -109,8 +109,9 @@ def _tile(problem: Any) -> int:
 
 
 def _few_outputs(problem: Any) -> bool:
-    """The microkernel works on 4 outputs at a time; with fewer, part of it would be idle."""
-    return bool(problem.weight.shape[0] // problem.groups < 4)
+    """The microkernel works on 4 outputs at a time; with fewer, part of it is idle, but what it loads serves them all."""
+    outputs, channels = problem.weight.shape[0] // problem.groups, problem.weight.shape[1]
+    return bool((outputs == 1 and channels < 12) or (outputs < 4 and channels == 1))
 
 
 NEEDS: dict[str, Callable[[Any], bool]] = {
@@ -126,7 +127,7 @@ NEEDS: dict[str, Callable[[Any], bool]] = {
 PAYS: dict[str, Callable[[Any], bool]] = {
     "a padded copy is smaller than the patches": _copy_is_small,
     "up to 160 taps, rows of full vectors": _few_taps,
-    "fewer than 4 outputs a group": _few_outputs,
+    "one output a group and fewer than 12 channels, or 3 and one channel": _few_outputs,
     # Vectors of 2 x 8 outputs would be empty for the greater part; a dot product does with one output.
     "fewer than 8 outputs a group": lambda problem: problem.grad_out.shape[1] // problem.groups < 8,
     "tiles of 2 x 2 take the least work": lambda problem: _tile(problem) == 2,

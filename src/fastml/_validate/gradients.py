@@ -39,12 +39,6 @@ def conv2d_backward(
     flag(needs_grad_x, "needs_grad_x")
     kernels = forward.weight.shape if flag(needs_grad_weight, "needs_grad_weight") else (0, 0, 0, 0)
     outputs = forward.weight.shape[:1] if flag(needs_grad_bias, "needs_grad_bias") else (0,)
-    # A step that is never made may be as large as an index can be, and sums with it larger.
-    (out_h, out_w), (kernel_h, kernel_w) = forward.out.shape[2:], forward.weight.shape[2:]
-    forward = forward._replace(
-        stride_h=forward.stride_h if out_h > 1 else 1, stride_w=forward.stride_w if out_w > 1 else 1,
-        dilation_h=forward.dilation_h if kernel_h > 1 else 1, dilation_w=forward.dilation_w if kernel_w > 1 else 1,
-    )  # fmt: skip
     problem = Conv2dBackward(
         gradient, forward.x, forward.stride_h, forward.stride_w, forward.pad_top, forward.pad_left, forward.dilation_h,
         forward.dilation_w, forward.groups, np.zeros(kernels, gradient.dtype), np.zeros(outputs, gradient.dtype),
