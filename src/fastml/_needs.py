@@ -109,7 +109,7 @@ def _tile(problem: Any) -> int:
 
 
 def _few_outputs(problem: Any) -> bool:
-    """The microkernel works on 4 outputs at a time; with fewer, part of it is idle, but what it loads serves them all."""
+    """The microkernel works on 4 outputs at a time: with fewer it is partly idle, but of many channels still faster."""
     outputs, channels = problem.weight.shape[0] // problem.groups, problem.weight.shape[1]
     return bool((outputs == 1 and channels < 12) or (outputs < 4 and channels == 1))
 

@@ -133,15 +133,15 @@ def _of_one_image(layer: Filters, array: Array, batch: Array, residual: Any, out
 
 def _work_out(
     size: tuple[int, int], kernel: tuple[int, int], stride: Any, padding: Any, dilation: Any
-) -> tuple[tuple[int, int], tuple[int, ...]]:
+) -> tuple[tuple[int, int], tuple[int, int, int, int, int, int]]:
     """The size of the result; strides, paddings before, and dilations, each along both axes."""
     down, across = windows.axes(size, kernel, stride, padding, dilation, kernel_name="weight")
     windows.check_padding(down)
     windows.check_padding(across)
     # A step that is never made may be as large as an index can be, and sums with it larger: then it is 1.
-    strides = [axis.stride if axis.out > 1 else 1 for axis in (down, across)]
-    dilations = [axis.dilation if axis.kernel > 1 else 1 for axis in (down, across)]
-    return (down.out, across.out), (*strides, down.before, across.before, *dilations)
+    stride_h, stride_w = (axis.stride if axis.out > 1 else 1 for axis in (down, across))
+    dilation_h, dilation_w = (axis.dilation if axis.kernel > 1 else 1 for axis in (down, across))
+    return (down.out, across.out), (stride_h, stride_w, down.before, across.before, dilation_h, dilation_w)
 
 
 # A network asks for the same few at every step; working them out takes as long as convolving a small image.
