@@ -20,6 +20,10 @@ cdef extern from "rows.h" nogil:
     void copy_row(
         const void* row, Py_ssize_t stride, Py_ssize_t first, Py_ssize_t last, Py_ssize_t n, void* to
     ) noexcept
+    void copy_phases(
+        const void* row, Py_ssize_t first, Py_ssize_t last, Py_ssize_t first_odd, Py_ssize_t last_odd, Py_ssize_t n,
+        void* even, void* odd
+    ) noexcept
     void finish_row(
         Py_ssize_t n, const void* sums, double bias, const void* residual, bint relu, void* out
     ) noexcept
@@ -77,19 +81,28 @@ cdef inline void copy_planes(
     Py_ssize_t first_column, Py_ssize_t n_columns, floating* to
 ) noexcept nogil:
     """One channel of a block of windows as (phase of rows, phase of columns, n_rows, n_columns), padded with zeros."""
-    cdef Py_ssize_t phase, other, top, left, first, last, i, y, inside
+    cdef Py_ssize_t phase, other, top, left, i, y, first, last, first_odd, last_odd
+    cdef bint both = columns.stride == 2 and columns.phases == 2  # which are then those of even and of odd columns
     for phase in range(rows.phases):
         top = first_row * rows.stride + phase * rows.dilation % rows.stride - rows.pad
-        for other in range(columns.phases):
+        for other in range(1 if both else columns.phases):
             left = first_column * columns.stride + other * columns.dilation % columns.stride - columns.pad
-            first = first_inside(columns, left, n_columns)
-            last = max(first, end_inside(columns, left, n_columns))
+            first, last = first_inside(columns, left, n_columns), end_inside(columns, left, n_columns)
+            first_odd, last_odd = first_inside(columns, left + 1, n_columns), end_inside(columns, left + 1, n_columns)
             for i in range(n_rows):
                 y = top + i * rows.stride
-                inside = 0 <= y < rows.size
-                copy_row(plane + y * columns.size + left, columns.stride, first if inside else n_columns, last,
-                         n_columns, to)
+                if not 0 <= y < rows.size:
+                    memset(to, 0, n_columns * sizeof(floating))
+                    if both:
+                        memset(to + n_rows * n_columns, 0, n_columns * sizeof(floating))
+                elif both:
+                    copy_phases(plane + y * columns.size + left, first, last, first_odd, last_odd, n_columns, to,
+                                to + n_rows * n_columns)
+                else:
+                    copy_row(plane + y * columns.size + left, columns.stride, first, max(first, last), n_columns, to)
                 to += n_columns
+        if both:
+            to += n_rows * n_columns
 
 
 cdef inline void fill_offsets(
