@@ -25,6 +25,8 @@ from benches.versus import block, compare, contenders, paired
 from fastml.learn import roofline
 
 LARGE = 1e6  # bytes: from here on Numba's kernels are compared with Cython's
+# Timed, but not meant: six others are.
+NO_FIGURE = ("photograph 1x3x224x224 to 64, k7 s2", "8x256x14x14 to 256, k3", "1x8x8x8 to 8, k3")
 BY_BYTES = ("standardize", "moments", "batch_norm", "max_pool2d", "avg_pool2d")  # and their backward passes
 
 
@@ -103,10 +105,13 @@ def _of_convolutions() -> Iterator[Figure | GroupFigure]:
     for case in (case for case in BENCH if case.op == "ResNet18"):
         yield Figure("ResNet18", case.name, "PyTorch", 1.5)
         yield Figure("ResNet18", case.name, runtime, 1.15)
-    # neither of which is computed by fewer multiplications than the definition has
-    yield Figure("Conv2d", "1x128x56x56 to 128, k3 s2", "roofline", 0.75)
-    yield Figure("Conv2d", "1x256x56x56 to 64, k1", "roofline", 0.75)
-    yield Figure("conv2d", "1x96x112x112 depthwise, k3", "fastml cython rows", 0.4, own="fastml numba rows")
+    gradients = tuple(name for name in _convolutions("conv2d_backward") if name not in NO_FIGURE)
+    yield GroupFigure("conv2d_backward", "some shapes", gradients, ("PyTorch",), 1.2, 0.9)
+    # On the shapes that suit them: what does as many multiplications as the definition has, at the measured peak.
+    yield Figure("conv2d", "1x64x56x56 to 64, k3", "roofline", 0.75, own="fastml cython direct")
+    yield Figure("conv2d", "1x64x56x56 to 256, k1", "roofline", 0.75, own="fastml cython gemm")
+    numba = "fastml numba unroll_and_jam"
+    yield Figure("conv2d", "1x64x56x56 to 64, k3", "fastml cython direct", 0.4, own=numba)
 
 
 _POOLS = [f"{batch(*shape)}, {name}" for shape, name, _ in POOLED]
