@@ -261,6 +261,7 @@ CHOICES = (  # image, weights, options, chosen for conv2d and where weights are 
     ((128, 56, 56), (128, 128, 3, 3), {"stride": 2, "padding": 1}, "direct", "direct"),
     ((1, 28, 28), (32, 1, 5, 5), {}, "first", "first"),
     ((64, 120, 120), (64, 64, 3, 3), {"dilation": 50}, "im2col", "im2col"),  # 101 rows copied for 3 that are used
+    ((512, 16, 16), (64, 512, 5, 5), {"padding": 6, "dilation": 3}, "im2col", "im2col"),  # rows of 16, gaps of 12
     ((2048, 40, 40), (8, 2048, 31, 31), {"padding": 15}, "im2col", "im2col"),  # 24 windows do not fit
 )
 

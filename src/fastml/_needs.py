@@ -53,8 +53,8 @@ def _axes(problem: Any) -> list[tuple[int, int, int]]:
     ]
 
 
-def copied(problem: Any, most_positions: int, most_bytes: int) -> tuple[int, int]:
-    """Values of a channel that are copied for a block of windows, and windows: `cut` of `_core/_conv2d.pxd`."""
+def copied(problem: Any, most_positions: int, most_bytes: int) -> tuple[int, int, int]:
+    """Values of a channel that are copied for a block of windows, rows and columns: `cut` of `_core/_conv2d.pxd`."""
     (out_h, phases_h, reach_h), (out_w, phases_w, reach_w) = _axes(problem)
     size = most_bytes // problem.x.itemsize // problem.weight.shape[1]
     columns = _ceil(out_w, _ceil(out_w, 256))
@@ -67,18 +67,27 @@ def copied(problem: Any, most_positions: int, most_bytes: int) -> tuple[int, int
                 break
             rows //= 2
         if columns <= 24 or plane <= size:
-            return plane, rows * columns
+            return plane, rows, columns
         columns = _ceil(columns, 2)
 
 
+def _short_rows(problem: Any) -> bool:
+    reach = (problem.out.shape[3] - 1) * problem.stride_w + (problem.weight.shape[3] - 1) * problem.dilation_w
+    return bool(max(reach, problem.x.shape[3] + problem.pad_left) < 2**20)
+
+
 def _copy_fits(problem: Any) -> bool:
-    plane, _ = copied(problem, 1, 0)
+    plane, _, _ = copied(problem, 1, 0)
     return bool(problem.weight.shape[1] * plane * problem.x.itemsize <= 2**22)
 
 
 def _copy_is_small(problem: Any) -> bool:
-    plane, windows = copied(problem, 512, 384 * 1024)
-    return bool(plane <= max(windows, 24) * problem.weight.shape[2] * problem.weight.shape[3])
+    """And few of the positions that are computed are those between rows, which nobody wants."""
+    (_, (_, _, reach)) = _axes(problem)
+    plane, rows, columns = copied(problem, 512, 384 * 1024)
+    taps = problem.weight.shape[2] * problem.weight.shape[3]
+    small = taps == 1 or 3 * plane <= 2 * taps * max(rows * columns, 24)
+    return bool(small and 2 * ((rows - 1) * (columns + reach) + columns) <= 3 * max(rows * columns, 24))
 
 
 def _few_taps(problem: Any) -> bool:
@@ -123,9 +132,10 @@ NEEDS: dict[str, Callable[[Any], bool]] = {
     ),
     "1 x 1 kernels, stride 1, no padding": _pixel_by_pixel,
     "a padded copy of 24 windows in 4 MiB": _copy_fits,
+    "padded rows of less than 2**20 values": _short_rows,
 }
 PAYS: dict[str, Callable[[Any], bool]] = {
-    "a padded copy is smaller than the patches": _copy_is_small,
+    "a padded copy is smaller than the patches, with short gaps": _copy_is_small,
     "up to 160 taps, rows of full vectors": _few_taps,
     "one output a group and fewer than 12 channels, or 3 and one channel": _few_outputs,
     # Vectors of 2 x 8 outputs would be empty for the greater part; a dot product does with one output.

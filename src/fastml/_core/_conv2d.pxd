@@ -4,7 +4,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport int32_t
 from libc.string cimport memset
 
-from fastml._core._tile cimport LANES_F32, LANES_F64, PANEL, multiply, multiply_and_finish
+from fastml._core._tile cimport PANEL, multiply, multiply_and_finish
 from fastml._core._types cimport floating
 
 

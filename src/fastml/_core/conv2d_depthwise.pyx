@@ -29,6 +29,7 @@ cdef enum:
     MOST_POSITIONS = 4096  # of a block
     BLOCK_BYTES = 16 * 1024  # of a block, in the first-level cache
     BAND = 16  # rows of a task
+    MOST_WIDTH = 65536  # of rows that are read in place; longer ones are cut into blocks
     MARGIN = 32  # values that may be read before and behind a row
 
 
@@ -56,7 +57,8 @@ def depthwise(
     """
     if (
         weight.shape[1] == 1 and weight.shape[2] == weight.shape[3] == 3 and dilation_h == dilation_w == 1
-        and stride_w <= 2 and pad_left < MARGIN // 2 and (out.shape[3] - 1) * stride_w - pad_left < x.shape[3]
+        and stride_w <= 2 and pad_left < MARGIN // 2 and x.shape[3] <= MOST_WIDTH
+        and (out.shape[3] - 1) * stride_w - pad_left < x.shape[3]
     ):
         _rows_of_3x3(x, weight, bias, residual, stride_h, stride_w, pad_top, pad_left, groups, relu, out, n_threads)
     else:

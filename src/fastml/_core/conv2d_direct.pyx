@@ -75,7 +75,8 @@ def direct(
                         BLOCK_BYTES // sizeof(floating), n_threads)
     cdef Py_ssize_t panels = ceil_div(weight.shape[0] // groups, PANEL), task
     cdef Py_ssize_t parts = parts_of_outputs(&b, panels, LEAST_PANELS, n_threads)
-    cdef Py_ssize_t pitch = ceil_div(b.rows * b.pitch, lanes) * lanes, copied = b.channels * b.plane + SLACK
+    cdef Py_ssize_t pitch = ceil_div((b.rows - 1) * b.pitch + b.columns, lanes) * lanes
+    cdef Py_ssize_t copied = b.channels * b.plane + SLACK
     dtype = np.float32 if floating is float else np.float64
     cdef Py_ssize_t unprepared_size = 0 if prepared.shape[0] else size_of_panels(weight, groups)
     cdef floating[:, ::1] unprepared = working_memory("weights", 1, unprepared_size + 1, dtype)

@@ -103,7 +103,7 @@ cdef void _piece_by_piece(
     cdef const floating* added = &residual[n, first_output, 0, 0] + first_pixel if residual.shape[0] else NULL
     cdef Segment segments[MOST_PIECES]
     cdef Py_ssize_t count = _segments(first_pixel, first_pixel + piece.pixels, g.out_w, piece.pitch, segments)
-    memset(scratch, 0, STRIP * STRIPS * piece.pitch * sizeof(floating))  # lanes without a pixel: no denormals
+    memset(scratch, 0, STRIP * STRIPS * piece.pitch * sizeof(floating))  # lanes without a pixel
     while piece.first_tap < piece.taps:
         piece.depth = min(MOST_DEPTH, piece.taps - piece.first_tap)
         _pack_patches(g, x, n, group * channels, piece.first_tap, piece.depth, segments, count, scratch)

@@ -37,6 +37,7 @@ from fastml._core._memory import working_memory
 
 cdef enum:
     CHANNELS = 16  # of a task of the first stage
+    SHARED_BYTES = 5 * 1024 * 1024  # for each thread: so much may the blocks take that all threads compute together
     DEPTH = 64  # channels in one go: sums of blocks have smaller errors than one long sum
 
 
@@ -144,7 +145,8 @@ cdef _convolve(
     cdef Py_ssize_t blocks = x.shape[0] * groups * t.blocks, parts = ceil_div(ceil_div(t.outputs, PANEL), GROUP)
     cdef Py_ssize_t chunks = ceil_div(t.channels, CHANNELS), size = t.points * t.plane, task
     # Each thread takes its own blocks; fewer than threads are computed by all together, first stage first.
-    cdef bint together = blocks % n_threads and blocks < 4 * n_threads
+    cdef bint together = (blocks % n_threads and blocks < 4 * n_threads
+                          and blocks * size * sizeof(floating) <= n_threads * SHARED_BYTES)
     # Weights that are not prepared: if there are enough parts of them, each is prepared by the thread that uses it, and
     # stays in its cache; else all of them are prepared first.
     cdef bint unprepared = prepared.shape[0] == 0, by_part = unprepared and together and groups * parts >= 2 * n_threads

@@ -38,10 +38,9 @@
         ptrdiff_t j = 0;                                                                                               \
         for (; j + 8 * LANES <= n; j += 8 * LANES)                                                                     \
             weigh_##SUFFIX(8, taps, weight, x + j, offset, bias, AT(residual, j), relu, n - j, out + j);               \
-        for (; j + 3 * LANES <= n; j += 3 * LANES)                                                                     \
+        for (; j + 2 * LANES < n; j += 3 * LANES)                                                                      \
             weigh_##SUFFIX(3, taps, weight, x + j, offset, bias, AT(residual, j), relu, n - j, out + j);               \
-        for (; j < n; j += LANES)                                                                                      \
-            weigh_##SUFFIX(1, taps, weight, x + j, offset, bias, AT(residual, j), relu, n - j, out + j);               \
+        if (j < n) weigh_##SUFFIX(2, taps, weight, x + j, offset, bias, AT(residual, j), relu, n - j, out + j);        \
     }                                                                                                                  \
     /* The 3 taps in one row of a vector of windows; with stride 2, all in the order that SHUFFLE gives. */             \
     INLINE void taps_##SUFFIX(int stride, const REAL *x, VECTOR *tap) {                                                \

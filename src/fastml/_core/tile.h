@@ -76,7 +76,8 @@ DEFINE_FINISH_PART(f64, double)
         enum { LANES = VECTOR_BYTES / sizeof(REAL) };                                                                  \
         VECTOR sum[PANEL][3];                                                                                          \
         _Pragma("GCC unroll 4") for (int i = 0; i < PANEL; i++)                                                        \
-            _Pragma("GCC unroll 3") for (int v = 0; v < vectors; v++) sum[i][v] = bias[i] - (VECTOR){0};               \
+            _Pragma("GCC unroll 3") for (int v = 0; v < vectors; v++)                                                   \
+                sum[i][v] = bias[i < outputs ? i : 0] - (VECTOR){0};                                                   \
         for (ptrdiff_t k = 0; k < depth; k++, a += PANEL) {                                                            \
             const VECTOR *row = (const VECTOR *)(b + offset[k]);                                                       \
             VECTOR x[3];                                                                                               \

@@ -46,7 +46,7 @@ INLINE void at_points(int m, lanes_f64 g0, lanes_f64 g1, lanes_f64 g2, lanes_f64
             phase[2] = SHUFFLE(MASK, p2, p2, IN_ORDER), phase[3] = SHUFFLE(MASK, p3, p3, IN_ORDER);                    \
         }                                                                                                              \
     }                                                                                                                  \
-    /* A row of an image -> the n columns of its tiles, `plane` apart. Up to 2 vectors of tiles more are read, and one  \
+    /* A row of an image -> the n columns of its tiles, `plane` apart. Up to a vector of tiles more is read, and one  \
        is written. */                                                                                                  \
     INLINE void split_row_##SUFFIX(int m, const REAL *row, ptrdiff_t tiles, REAL *to, ptrdiff_t plane) {               \
         enum { LANES = VECTOR_BYTES / sizeof(REAL) };                                                                  \

@@ -24,7 +24,7 @@ def explain(
     >>> print(fastml.explain("conv2d", x, weight, n_threads=1, backend="cython"))  # doctest: +ELLIPSIS
     conv2d: cython, rung 'direct' (fastml._core...conv2d_direct:direct)
       idea: no patches: taps are read from one padded copy of the image
-      why: ships for cython, where: a padded copy of 24 windows in 4 MiB; a padded copy is smaller than the patches
+      why: ships for cython, where: a padded copy of 24 windows in 4 MiB; a padded copy ...
       problem: x float64 (1, 8, 9, 9), weight float64 (6, 8, 3, 3), ..., out float64 (1, 6, 7, 7)
       threads: 1
     """
