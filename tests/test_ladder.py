@@ -36,8 +36,17 @@ def test_links_lead_to_files_that_hold_what_they_name(page):
 def test_conditions_of_the_choice_are_those_of_the_table(page):
     text = page.read_text()
     shipping = [rung for rung in _dispatch.rungs(page.stem, "cython") if rung.ships]
-    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \| ([^|]*) \|", text, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| ([^|\n]*) \| ([^|\n]*) \|[^|\n]*\|$", text, re.MULTILINE)
     assert rows == [(r.name, r.needs or "nothing", r.pays or "wherever it can") for r in reversed(shipping)]
+
+
+@EVERY_CHAPTER
+def test_examples_run(page, capsys):
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, page.name, "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out
 
 
 def test_every_rung_is_timed_on_a_case_that_it_serves():
