@@ -69,7 +69,7 @@ def conv2d(
 
     ============  ======================================================================================================
     winograd      3 x 3 kernels, stride and dilation 1, up to 1024 channels a group: F(4x4, 3x3), 36 multiplications for
-                  144. Taken from 5 channels and outputs on, if there are enough of both, and maps are not small
+                  144. Not for small maps, nor where channels * outputs < 5 * channels + 4 * outputs (of a group)
     winograd_2x2  the same for small maps: F(2x2, 3x3), 16 multiplications for 36
     depthwise     one output a group, of fewer than 12 channels; or up to 3, of one channel
     gemm          1 x 1 kernels, stride 1, no padding: a matrix product
@@ -95,7 +95,7 @@ def conv2d(
     Cython is less than 8 MiB a thread, mostly less than 1, whatever batch, maps and outputs are. More take windows more
     than 3000 columns wide, rows of more than 200000 values with depthwise, and winograd's own part of the weights, up
     to 2.5 MiB. What it works in is kept for the next call, by the thread that calls: up to 32 MiB for each of three
-    uses. Numba takes less than 1 MiB a thread but for huge kernels; NumPy copies all patches. PyTorch:
+    uses. Numba takes less than 1 MiB a thread, but for huge kernels and dilations; NumPy copies all patches. PyTorch:
     `torch.nn.functional.conv2d`. A. Lavin, S. Gray (2016), Fast algorithms for convolutional neural networks.
 
     >>> import numpy as np, fastml
