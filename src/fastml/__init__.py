@@ -7,12 +7,13 @@ The house, layer by layer; each layer calls only those below it:
     ops/           the public operations, a file each: validate, choose, call, return
     learn/         roofline: what this machine can do at best, to judge a kernel by; `import fastml` does not load it
     _validate/     the only place that raises about arguments
+    _needs.py      what a rung needs of a problem, and where it pays
     _dispatch.py   which rung runs          _threads.py  how many threads        _cpu.py  which instruction set
     _linalg.py     LAPACK, for PCA
     _registry.py   the table of rungs: every kernel, in the order of the ladders
     _ref/  _jit/  _core/    the kernels: NumPy (the specification), Numba, Cython; a file for each operation; vectors
-                   are in _core/simd.h, normalize.h (for standardize and batch norm), pool.h (for pooling) and
-                   conv2d_backward.h
+                   are in _core/simd.h, normalize.h (for standardize and batch norm), pool.h (for pooling), and for
+                   conv2d in tile.h, rows.h, winograd.h, depthwise.h and conv2d_backward.h
 
 `fastml.explain("conv2d", x, weight)` follows one call through it; `fastml.show_config()` says what it found here.
 """

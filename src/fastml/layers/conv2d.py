@@ -30,7 +30,7 @@ class Conv2d:
     weight: (outputs, channels / groups, kernel_h, kernel_w), float32 or float64, any layout; x must have its dtype.
     bias: (outputs,), of weight's dtype, or None.
     stride, padding, dilation, groups, activation: as for `conv2d`.
-    algorithm: "auto", or the name of a rung of the backend in use.
+    algorithm: "auto", or the name of a rung of the backend in use; `conv2d` lists them.
     input_size: (h, w) of the images to come, or an integer for squares: their weights are prepared at once. None: when
         the first image comes.
     backend: for all calls; None for what `set_backend`, `with fastml.backend(...)` and FASTML_BACKEND say at each call.
@@ -49,7 +49,9 @@ class Conv2d:
     Weight and bias are copied: changing the arrays afterwards changes nothing. Threads may share a layer. It can be
     copied and pickled; prepared weights are not part of that, as another machine may need others: they are prepared
     again. Cost: that of `conv2d`, without the preparing of weights, and with less checking for shapes that came before.
-    Memory: a copy of the weights, and one more for each algorithm used. PyTorch: `torch.nn.Conv2d`.
+    Memory: a copy of the weights, and for each way of laying them out that was used another one, which all algorithms
+    that read it share: about as large for direct, first, gemm and im2col together, 16 / 9 of it for winograd_2x2, 4
+    times as large for winograd, none for depthwise. PyTorch: `torch.nn.Conv2d`.
 
     Folding a batch norm into a layer, and adding a residual and ReLU in its call:
 

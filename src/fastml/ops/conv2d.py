@@ -56,7 +56,7 @@ def conv2d(
     groups: channels and outputs are cut into this many independent convolutions; both are divisible by it.
     activation: None or "relu", applied last.
     residual: of the result's shape, added before the activation.
-    algorithm: "auto", or the name of a rung of the backend in use; `fastml.explain` says what "auto" takes.
+    algorithm: "auto", or the name of a rung of the backend in use, of those below.
     out: C-contiguous, of the result's shape and dtype, sharing no memory with an input.
     n_threads, backend: for this call; None for what `set_num_threads` and `set_backend` say.
 
@@ -64,10 +64,39 @@ def conv2d(
 
     Raises TypeError for dtypes and ValueError for shapes, sizes and names, each with the argument's name.
 
-    Exactly as if the image were padded with zeros: an infinite weight over padding gives NaN. Sums are in x's dtype, in
-    an order that depends on the shapes alone: the result for an image does not depend on the batch it comes in, nor on
-    the number of threads. Cost: 2 * weight.size / outputs flops a value of the result; scratch is a copy of the weights
-    and 128 KiB or a padded row a thread. PyTorch: `torch.nn.functional.conv2d`.
+    Algorithms of the backend "cython"; "auto" takes the first that fits, for which it looks at one image's shape and
+    the weights' shape only, and `fastml.explain` says which, and why (docs/ladder/conv2d.md has the conditions):
+
+    ============  ======================================================================================================
+    winograd      3 x 3 kernels, stride and dilation 1, up to 1024 channels a group: F(4x4, 3x3), 36 multiplications for
+                  144. Not for small maps, nor where channels * outputs < 5 * channels + 4 * outputs (of a group)
+    winograd_2x2  the same for small maps: F(2x2, 3x3), 16 multiplications for 36
+    depthwise     one output a group, of fewer than 12 channels; or up to 3, of one channel
+    gemm          1 x 1 kernels, stride 1, no padding: a matrix product
+    first         up to 160 taps (channels * kernel_h * kernel_w) and rows that fill vectors, as in a first layer
+    direct        all others of which a padded copy is smaller than all patches: sums in registers
+    im2col        the rest, and everything: patches packed in pieces that the caches hold
+    loops, rows   to learn from: the definition compiled, and a row at a time
+    ============  ======================================================================================================
+
+    Others: "numba" has loops, rows and unroll_and_jam, which it takes; "numpy" loops, im2col, which it takes, and
+    winograd_row, winograd_2x2, winograd_4x4 and winograd_points. One that cannot serve the problem raises ValueError.
+
+    Exactly as if the image were padded with zeros: an infinite weight over padding gives NaN. NaN and infinity spread
+    as far as the formula says and no further, with Winograd's algorithm, too, which computes tiles that are not finite
+    again, directly. Sums are in x's dtype, in an order that depends on the shapes alone: the result for an image does
+    not depend on the batch it comes in, nor on the number of threads. Integers of which all sums are exact in the dtype
+    give exact results, but for Winograd's algorithms, which round more: docs/conv2d_errors.md measures all of them, and
+    algorithm="direct" or "im2col" avoids them. They are taken for float64, too.
+
+    Cost: 2 * weight.size / outputs flops a value of the result, and in each call the weights are laid out for the
+    algorithm, which `Conv2d` does once. These weights take as much as weight, rounded up to 4 outputs a group; 16 / 9
+    of it for winograd_2x2, 4 times as much for winograd; nothing for depthwise, loops and rows. Beside them, scratch of
+    Cython is less than 8 MiB a thread, mostly less than 1, whatever batch, maps and outputs are. More take windows more
+    than 3000 columns wide, rows of more than 200000 values with depthwise, and winograd's own part of the weights, up
+    to 2.5 MiB. What it works in is kept for the next call, by the thread that calls: up to 32 MiB for each of three
+    uses. Numba takes less than 1 MiB a thread, but for huge kernels and dilations; NumPy copies all patches. PyTorch:
+    `torch.nn.functional.conv2d`. A. Lavin, S. Gray (2016), Fast algorithms for convolutional neural networks.
 
     >>> import numpy as np, fastml
     >>> x = np.arange(9.0).reshape(1, 3, 3)
