@@ -86,7 +86,7 @@ def _copy_is_small(problem: Any) -> bool:
     (_, (_, _, reach)) = _axes(problem)
     plane, rows, columns = copied(problem, 512, 384 * 1024)
     taps = problem.weight.shape[2] * problem.weight.shape[3]
-    small = taps == 1 or 3 * plane <= 2 * taps * max(rows * columns, 24)
+    small = taps == 1 or 3 * plane <= 2 * taps * rows * columns
     return bool(small and 2 * ((rows - 1) * (columns + reach) + columns) <= 3 * max(rows * columns, 24))
 
 

@@ -37,7 +37,8 @@ from fastml._core._memory import working_memory
 
 cdef enum:
     CHANNELS = 16  # of a task of the first stage
-    SHARED_BYTES = 5 * 1024 * 1024  # for each thread: so much may the blocks take that all threads compute together
+    PART_BYTES = 3 * 1024 * 1024  # of weights that a thread prepares for itself
+    SHARED_BYTES = 4 * 1024 * 1024  # for each thread: so much may the blocks take that all threads compute together
     DEPTH = 64  # channels in one go: sums of blocks have smaller errors than one long sum
 
 
@@ -149,15 +150,18 @@ cdef _convolve(
                           and blocks * size * sizeof(floating) <= n_threads * SHARED_BYTES)
     # Weights that are not prepared: if there are enough parts of them, each is prepared by the thread that uses it, and
     # stays in its cache; else all of them are prepared first.
-    cdef bint unprepared = prepared.shape[0] == 0, by_part = unprepared and together and groups * parts >= 2 * n_threads
     cdef Py_ssize_t whole = groups * size_of_parts(ceil_div(t.outputs, PANEL), t.channels, m)
-    cdef Py_ssize_t part = size_of_parts(GROUP, t.channels, m), split = _size_of_split(&t, lanes)
+    cdef Py_ssize_t part = size_of_parts(GROUP, t.channels, m)
+    cdef bint unprepared = prepared.shape[0] == 0
+    cdef bint by_part = (unprepared and together and groups * parts >= 2 * n_threads
+                         and part * sizeof(floating) <= PART_BYTES)
+    cdef Py_ssize_t split = _size_of_split(&t, lanes)
     dtype = np.float32 if floating is float else np.float64
     cdef floating[:, ::1] v = working_memory("tiles", blocks if together else n_threads, size, dtype)
     cdef floating[:, ::1] own = working_memory("weights", 1, whole if unprepared and not by_part else 1, dtype)
     cdef floating[:, ::1] memory = working_memory(
         "blocks", n_threads,
-        max(split, t.points * t.sums + (m * m + 1) * t.lanes) + unprepared * (part + t.channels * 9 * PANEL), dtype,
+        max(split, t.points * t.sums + (m * m + 1) * t.lanes) + by_part * part + unprepared * t.channels * 9 * PANEL, dtype,
     )
     cdef const floating* u = &own[0, 0] if unprepared else &prepared[0]
     cdef int32_t[::1] offset = np.arange(0, t.channels * t.lanes, t.lanes, dtype=np.int32)
