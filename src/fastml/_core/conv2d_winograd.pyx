@@ -161,7 +161,8 @@ cdef _convolve(
     cdef floating[:, ::1] own = working_memory("weights", 1, whole if unprepared and not by_part else 1, dtype)
     cdef floating[:, ::1] memory = working_memory(
         "blocks", n_threads,
-        max(split, t.points * t.sums + (m * m + 1) * t.lanes) + by_part * part + unprepared * t.channels * 9 * PANEL, dtype,
+        max(split, t.points * t.sums + (m * m + 1) * t.lanes) + by_part * part + unprepared * t.channels * 9 * PANEL,
+        dtype,
     )
     cdef const floating* u = &own[0, 0] if unprepared else &prepared[0]
     cdef int32_t[::1] offset = np.arange(0, t.channels * t.lanes, t.lanes, dtype=np.int32)

@@ -93,7 +93,8 @@ def conv2d(
     algorithm, which `Conv2d` does once. These weights take as much as weight, rounded up to 4 outputs a group; 16 / 9
     of it for winograd_2x2, 4 times as much for winograd; nothing for depthwise, loops and rows. Beside them, scratch of
     Cython is less than 8 MiB a thread, mostly less than 1, whatever the shapes are. What it works in is kept for the
-    next call, by the thread that calls: up to 32 MiB for each of three uses. Numba takes less than 1 MiB a thread, but for huge kernels and dilations; NumPy copies all patches. PyTorch:
+    next call, by the thread that calls: up to 32 MiB for each of three uses. Numba takes less than 1 MiB a thread, but
+    for huge kernels and dilations; NumPy copies all patches. PyTorch:
     `torch.nn.functional.conv2d`. A. Lavin, S. Gray (2016), Fast algorithms for convolutional neural networks.
 
     >>> import numpy as np, fastml
