@@ -51,15 +51,15 @@ def conv2d(expected, dtype):
     return {"out": (gamma(roundings, dtype) + gamma(roundings)) * total}
 
 
-# The points that a rung of Winograd's transforms columns and rows with. Those that are not here may choose.
+# The points that a rung of Winograd's transforms columns and rows with.
 SQUARE, LARGE, LAVIN = (conv2d_winograd.SMALL,) * 2, (conv2d_winograd.BETTER,) * 2, (conv2d_winograd.LAVIN,) * 2
 TILES = {
-    "winograd_row": [((), conv2d_winograd.SMALL)],
-    "winograd_2x2": [SQUARE],
-    "winograd_4x4": [LAVIN],
-    "winograd_points": [LARGE],
+    "winograd_row": ((), conv2d_winograd.SMALL),
+    "winograd_2x2": SQUARE,
+    "winograd_4x4": LAVIN,
+    "winograd_points": LARGE,
+    "winograd": LARGE,
 }
-CHOICE = [SQUARE, LARGE]
 
 
 def winograd(expected, dtype, rung):
@@ -71,14 +71,11 @@ def winograd(expected, dtype, rung):
     one for each matrix, whose values may be rounded themselves; as many as its row has values for each matrix applied;
     one product, and as many as there are channels; bias and residual. So |error| <= gamma(roundings) * the same sum of
     absolute values (Higham, section 3.1), which here is computed as the algorithm would. Where tiles begin is the
-    kernel's affair: the largest sum of all grids, and of all sizes of tiles that the rung may take.
+    kernel's affair: the largest sum of all grids.
     """
-    bounds = []
-    for points in TILES.get(rung, CHOICE):
-        transforms, total = _magnified(expected, *points)
-        roundings = transforms + expected.weight.shape[1] + 3
-        bounds.append((gamma(roundings, dtype) + gamma(expected.weight[0].size + 3)) * total)
-    return {"out": np.max(bounds, axis=0)}
+    transforms, total = _magnified(expected, *TILES[rung])
+    roundings = transforms + expected.weight.shape[1] + 3
+    return {"out": (gamma(roundings, dtype) + gamma(expected.weight[0].size + 3)) * total}
 
 
 def _magnified(expected, *points):
