@@ -245,7 +245,13 @@ CHOICES = (  # image, weights, options, chosen for conv2d and where weights are 
     ((64, 56, 56), (64, 64, 3, 3), {"padding": 1}, "winograd", "winograd"),
     ((256, 14, 14), (256, 256, 3, 3), {"padding": 1}, "winograd", "winograd"),
     ((512, 7, 7), (512, 512, 3, 3), {"padding": 1}, "winograd_2x2", "winograd_2x2"),
-    ((512, 3, 3), (512, 512, 3, 3), {"padding": 1}, "direct", "direct"),
+    ((512, 4, 4), (512, 512, 3, 3), {"padding": 1}, "dots", "dots"),
+    ((512, 5, 4), (512, 512, 3, 3), {"padding": 1}, "direct", "direct"),
+    ((512, 2, 2), (1000, 512, 1, 1), {}, "dots", "dots"),
+    ((512, 2, 3), (1000, 512, 1, 1), {}, "gemm", "gemm"),
+    ((64, 2, 2), (15, 64, 3, 3), {"padding": 1}, "direct", "direct"),
+    ((512, 7, 7), (1000, 512, 7, 7), {}, "dots", "dots"),  # a fully connected layer
+    ((9, 7, 7), (9, 1, 7, 7), {"groups": 9}, "dots", "dots"),  # a weighted mean of a map
     ((2000, 14, 14), (256, 2000, 3, 3), {"padding": 1}, "direct", "direct"),  # more than 1024 channels
     ((8, 8, 8), (8, 8, 3, 3), {"padding": 1}, "direct", "direct"),
     ((12, 5, 5), (4, 12, 3, 3), {}, "direct", "direct"),

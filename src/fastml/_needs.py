@@ -53,40 +53,28 @@ def _axes(problem: Any) -> list[tuple[int, int, int]]:
     ]
 
 
-def copied(problem: Any, most_positions: int, most_bytes: int) -> tuple[int, int, int]:
-    """Values of a channel that are copied for a block of windows, rows and columns: `cut` of `_core/_conv2d.pxd`."""
-    (out_h, phases_h, reach_h), (out_w, phases_w, reach_w) = _axes(problem)
-    size = most_bytes // problem.x.itemsize // problem.weight.shape[1]
-    columns = _ceil(out_w, _ceil(out_w, 256))
-    while True:
-        rows = min(max(most_positions // (columns + reach_w), 1), out_h)
-        while True:
-            rows = _ceil(out_h, _ceil(out_h, rows))
-            plane = phases_h * phases_w * (rows + reach_h) * (columns + reach_w)
-            if rows == 1 or plane <= size:
-                break
-            rows //= 2
-        if columns <= 24 or plane <= size:
-            return plane, rows, columns
-        columns = _ceil(columns, 2)
-
-
 def _short_rows(problem: Any) -> bool:
     reach = (problem.out.shape[3] - 1) * problem.stride_w + (problem.weight.shape[3] - 1) * problem.dilation_w
     return bool(max(reach, problem.x.shape[3] + problem.pad_left) < 2**20)
 
 
 def _copy_fits(problem: Any) -> bool:
-    plane, _, _ = copied(problem, 1, 0)
+    plane = _copied(problem, 1, min(problem.out.shape[3], 24))
     return bool(problem.weight.shape[1] * plane * problem.x.itemsize <= 2**22)
+
+
+def _copied(problem: Any, rows: int, columns: int) -> int:
+    """Values of a channel that are copied for a block of windows."""
+    (_, phases_h, reach_h), (_, phases_w, reach_w) = _axes(problem)
+    return phases_h * phases_w * (rows + reach_h) * (columns + reach_w)
 
 
 def _copy_is_small(problem: Any) -> bool:
     """And few of the positions that are computed are those between rows, which nobody wants."""
-    (_, (_, _, reach)) = _axes(problem)
-    plane, rows, columns = copied(problem, 512, 384 * 1024)
-    taps = problem.weight.shape[2] * problem.weight.shape[3]
-    small = taps == 1 or 3 * plane <= 2 * taps * rows * columns
+    (_, _, reach), (taps_h, taps_w) = _axes(problem)[1], problem.weight.shape[2:]
+    columns = min(problem.out.shape[3], 256)
+    rows = min(max(512 // (columns + reach), 1), problem.out.shape[2])  # of a block
+    small = taps_h * taps_w == 1 or 3 * _copied(problem, rows, columns) <= 2 * taps_h * taps_w * rows * columns
     return bool(small and 2 * ((rows - 1) * (columns + reach) + columns) <= 3 * max(rows * columns, 24))
 
 
@@ -123,6 +111,16 @@ def _few_outputs(problem: Any) -> bool:
     return bool((outputs == 1 and channels < 12) or (outputs < 4 and channels == 1))
 
 
+def _few_pixels(problem: Any) -> bool:
+    """With 16 outputs a group, at the least, or to lay patches out takes as long as to multiply them."""
+    _, channels, kernel_h, kernel_w = problem.weight.shape
+    pixels, taps = problem.out.shape[2] * problem.out.shape[3], channels * kernel_h * kernel_w
+    few = pixels <= (4 if kernel_h * kernel_w == 1 else 16) and taps >= 64
+    return bool(pixels == 1 and problem.x.shape[2:] == (kernel_h, kernel_w)) or bool(
+        few and problem.weight.shape[0] >= 16 * problem.groups
+    )
+
+
 NEEDS: dict[str, Callable[[Any], bool]] = {
     "2 x 2 or 3 x 3 windows, stride 2": _pool_2_or_3,
     "one window a plane": _one_window,
@@ -132,11 +130,13 @@ NEEDS: dict[str, Callable[[Any], bool]] = {
     ),
     "1 x 1 kernels, stride 1, no padding": _pixel_by_pixel,
     "a padded copy of 24 windows in 4 MiB": _copy_fits,
+    "a patch in 4 MiB": lambda problem: problem.weight[0].size * problem.groups * problem.x.itemsize <= 2**22,
     "padded rows of less than 2**20 values": _short_rows,
 }
 PAYS: dict[str, Callable[[Any], bool]] = {
     "a padded copy is smaller than the patches, with short gaps": _copy_is_small,
     "up to 160 taps, rows of full vectors": _few_taps,
+    "up to 16 windows, of 64 taps or more, or a window that is the image": _few_pixels,
     "one output a group and fewer than 12 channels, or 3 and one channel": _few_outputs,
     # Vectors of 2 x 8 outputs would be empty for the greater part; a dot product does with one output.
     "fewer than 8 outputs a group": lambda problem: problem.grad_out.shape[1] // problem.groups < 8,

@@ -9,7 +9,6 @@ from fastml._core._types cimport floating
 
 
 cdef enum:
-    GAP = 64  # values between the scratch of two threads, so that they share no cache line
     SLACK = 64  # values, more than the vectors that a kernel reads at a time
     MOST_COLUMNS = 256  # of a block; longer rows are cut
     LEAST_COLUMNS = 24  # which are not cut any more
@@ -123,7 +122,7 @@ cdef struct Blocks:  # of windows, each with what all its channels need of the i
     Axis vertical
     Axis horizontal
     Py_ssize_t groups
-    Py_ssize_t channels  # of a group
+    Py_ssize_t channels  # that are copied at a time
     Py_ssize_t rows  # of windows, of a block
     Py_ssize_t columns
     Py_ssize_t lines  # rows of a phase
@@ -197,12 +196,12 @@ cdef inline Block block_at(Blocks* b, Py_ssize_t index) noexcept nogil:
 
 
 cdef inline void copy_block(
-    Blocks* b, Block* block, const floating[:, :, :, ::1] x, floating* to
+    Blocks* b, Block* block, const floating[:, :, :, ::1] x, Py_ssize_t first, Py_ssize_t n, floating* to
 ) noexcept nogil:
-    """The channels of a block, each as copy_planes makes them, and SLACK zeros: vectors may end behind the last one."""
-    cdef Py_ssize_t c
-    for c in range(b.channels):
-        copy_planes(&b.vertical, &b.horizontal, &x[block.n, block.group * b.channels + c, 0, 0], block.row, b.lines,
+    """Some channels of a block, each as copy_planes makes them, and SLACK zeros: vectors may end behind the last one."""
+    cdef Py_ssize_t channels = x.shape[1] // b.groups, c
+    for c in range(first, first + n):
+        copy_planes(&b.vertical, &b.horizontal, &x[block.n, block.group * channels + c, 0, 0], block.row, b.lines,
                     block.column, b.pitch, to)
         to += b.plane
     memset(to, 0, SLACK * sizeof(floating))

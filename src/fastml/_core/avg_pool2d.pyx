@@ -1,15 +1,14 @@
 """Mean over windows. The specification is `fastml._ref.avg_pool2d`."""
 from cython.parallel cimport prange, threadid
 
-import numpy as np
-
 from fastml._core._pool cimport inner_windows, mean_row, rows_of_band
 from fastml._core._simd cimport shifted_sums
 from fastml._core._types cimport floating
 
+from fastml._core._memory import working_memory
+
 
 cdef enum:
-    GAP = 64  # values between the scratch rows of two threads, so that they share no cache line
     LANES = 4  # windows in a vector: shorter rows are left to the scalar loop
 
 
@@ -70,10 +69,10 @@ def rows_first(
 ):
     """Sums of whole rows first, then across: kernel_h + kernel_w additions a value, vectorised, in float64."""
     cdef Py_ssize_t reach = (out.shape[2] - 1) * stride_w + kernel_w  # where the last window ends
-    cdef Py_ssize_t width = max(reach, pad_left + x.shape[2]) + GAP
+    cdef Py_ssize_t width = max(reach, pad_left + x.shape[2])
     cdef Py_ssize_t task, n_rows = out.shape[1]
-    cdef double[:, ::1] padded = np.zeros((n_threads, width))  # zeros at both ends: windows need not ask where they are
-    cdef double[:, ::1] sums = np.empty((n_threads, out.shape[2] + GAP))
+    cdef double[:, ::1] padded = working_memory("padded", n_threads, width, "d", 0)  # windows need not ask where they are
+    cdef double[:, ::1] sums = working_memory("sums", n_threads, out.shape[2], "d")
     for task in prange(out.shape[0] * n_rows, nogil=True, num_threads=n_threads, schedule="static"):
         _one_row(
             &x[task // n_rows, 0, 0], x.shape[1], x.shape[2], kernel_h, kernel_w,

@@ -1,13 +1,9 @@
 """Each gradient goes to all of its window, divided. The specification is `fastml._ref.avg_pool2d_backward`."""
 from cython.parallel cimport prange, threadid
 
-import numpy as np
-
 from fastml._core._types cimport floating
 
-
-cdef enum:
-    GAP = 64  # values between the scratch rows of two threads, so that they share no cache line
+from fastml._core._memory import working_memory
 
 
 def loops(
@@ -25,7 +21,7 @@ def loops(
 ):
     """The definition, compiled: a plane of float64 sums, to which every window adds its share."""
     cdef Py_ssize_t p, h = grad_x.shape[1], w = grad_x.shape[2]
-    cdef double[:, ::1] sums = np.empty((n_threads, h * w + GAP))
+    cdef double[:, ::1] sums = working_memory("sums", n_threads, h * w, "d")
     for p in prange(grad_x.shape[0], nogil=True, num_threads=n_threads, schedule="static"):
         _plane(&grad_out[p, 0, 0], grad_out.shape[1], grad_out.shape[2], kernel_h, kernel_w, stride_h, stride_w,
                pad_top, pad_left, rows, columns, &sums[threadid(), 0], &grad_x[p, 0, 0], h, w)
@@ -68,8 +64,8 @@ def rows(
     """
     cdef Py_ssize_t task, h = grad_x.shape[1], w = grad_x.shape[2], out_w = grad_out.shape[2]
     cdef Py_ssize_t reach = max((out_w - 1) * stride_w + kernel_w, pad_left + w)
-    cdef double[:, ::1] sums = np.empty((n_threads, out_w + GAP))
-    cdef double[:, ::1] padded = np.empty((n_threads, reach + GAP))
+    cdef double[:, ::1] sums = working_memory("sums", n_threads, out_w, "d")
+    cdef double[:, ::1] padded = working_memory("padded", n_threads, reach, "d")
     for task in prange(grad_x.shape[0] * h, nogil=True, num_threads=n_threads, schedule="static"):
         _row(&grad_out[task // h, 0, 0], grad_out.shape[1], out_w, kernel_h, kernel_w, stride_h, stride_w,
              task % h + pad_top, pad_left, &rows[0], &columns[0], &sums[threadid(), 0], &padded[threadid(), 0], reach,

@@ -6,9 +6,7 @@ import numpy as np
 
 from fastml._core._types cimport floating
 
-
-cdef enum:
-    GAP = 64  # values between the scratch rows of two threads, so that they share no cache line
+from fastml._core._memory import working_memory
 
 
 cdef struct Geometry:
@@ -96,7 +94,7 @@ def rows(
     cdef Py_ssize_t reach = (g.out_w - 1) * stride_w + (g.kernel_w - 1) * dilation_w + 1  # where the last window ends
     cdef Py_ssize_t task, outputs = out.shape[1], out_h = out.shape[2]
     dtype = np.float32 if floating is float else np.float64
-    cdef floating[:, ::1] scratch = np.zeros((n_threads, max(reach, pad_left + g.w) + GAP), dtype=dtype)
+    cdef floating[:, ::1] scratch = working_memory("padded", n_threads, max(reach, pad_left + g.w), dtype, 0)
     for task in prange(out.shape[0] * outputs * out_h, nogil=True, num_threads=n_threads, schedule="static"):
         _one_row(
             &g, x, weight, bias, residual, outputs // groups, relu, &scratch[threadid(), 0], out,

@@ -4,7 +4,7 @@ from libc.string cimport memcpy, memset
 
 import numpy as np
 
-from fastml._core._conv2d cimport GAP, ceil_div
+from fastml._core._conv2d cimport ceil_div
 from fastml._core._conv2d_backward cimport (
     DOT_TAPS,
     MOST_SCRATCH,
@@ -132,9 +132,10 @@ def outer(
     cdef Py_ssize_t panels = ceil_div(p.outputs, width), taps = p.channels * p.area
     cdef Py_ssize_t across, down = _ways(panels, ceil_div(taps, OUTER_TAPS), groups, n_threads, &across)
     cdef Py_ssize_t[::1] offset = np.empty(p.chunk * p.area, dtype=np.intp)
-    cdef floating[:, ::1] sums = working_memory("weights", groups * panels, taps * width, dtype)
-    cdef floating[:, ::1] grads = working_memory("gradients", n_threads, OUTER_PIXELS * width + GAP, dtype)
-    cdef floating[:, ::1] scratch = working_memory("blocks", n_threads, GAP + (not p.direct) * p.chunk * p.plane, dtype)
+    cdef Py_ssize_t size = groups * panels * taps * width
+    cdef floating[:, ::1] sums = working_memory("weights", 1, size, dtype)[:, :size].reshape(groups * panels, -1)
+    cdef floating[:, ::1] grads = working_memory("gradients", n_threads, OUTER_PIXELS * width, dtype)
+    cdef floating[:, ::1] scratch = working_memory("blocks", n_threads, (not p.direct) * p.chunk * p.plane, dtype)
     with nogil:
         set_offsets(&p.rows, &p.columns, p.chunk, p.plane, p.pitch, &offset[0])
         for task in prange(groups * down * across, num_threads=n_threads, schedule="static"):
@@ -281,9 +282,9 @@ def dots(
     p.chunk = min(p.chunk, ceil_div(DOT_TAPS, p.area))  # few channels are many tasks
     chunks = ceil_div(p.channels, p.chunk)
     cdef Py_ssize_t[::1] offset = np.empty(p.chunk * p.area, dtype=np.intp)
-    cdef floating[:, ::1] scratch = working_memory("blocks", n_threads, p.chunk * p.plane + GAP, dtype)
+    cdef floating[:, ::1] scratch = working_memory("blocks", n_threads, p.chunk * p.plane, dtype)
     cdef Py_ssize_t pitch = ceil_div(p.columns.block, lanes) * lanes
-    cdef floating[:, ::1] grads = working_memory("gradients", n_threads, p.rows.block * pitch + GAP, dtype)
+    cdef floating[:, ::1] grads = working_memory("gradients", n_threads, p.rows.block * pitch, dtype)
     with nogil:
         set_offsets(&p.rows, &p.columns, p.chunk, p.plane, p.pitch, &offset[0])
         for task in prange(groups * chunks, num_threads=n_threads, schedule="static"):

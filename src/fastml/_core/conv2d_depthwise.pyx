@@ -6,7 +6,6 @@ from libc.string cimport memcpy
 import numpy as np
 
 from fastml._core._conv2d cimport (
-    GAP,
     SLACK,
     Axis,
     Block,
@@ -78,7 +77,7 @@ cdef _rows(
     cdef Blocks b = cut(vertical, horizontal, x.shape[0], groups, weight.shape[1], MOST_POSITIONS,
                         BLOCK_BYTES // sizeof(floating), n_threads)
     dtype = np.float32 if floating is float else np.float64
-    cdef floating[:, ::1] memory = working_memory("blocks", n_threads, b.channels * b.plane + SLACK + GAP, dtype)
+    cdef floating[:, ::1] memory = working_memory("blocks", n_threads, b.channels * b.plane + SLACK, dtype)
     cdef int32_t[::1] offset = np.empty(taps, np.int32)
     with nogil:
         fill_offsets(&vertical, &horizontal, b.channels, b.lines, b.pitch, &offset[0])
@@ -94,7 +93,7 @@ cdef void _weigh(
 ) noexcept nogil:
     cdef Py_ssize_t outputs = out.shape[1] // b.groups, o, r
     cdef const floating* added = NULL
-    copy_block(b, &block, x, copied)
+    copy_block(b, &block, x, 0, b.channels, copied)
     for o in range(block.group * outputs, (block.group + 1) * outputs):
         for r in range(block.rows):
             if residual.shape[0]:
@@ -111,11 +110,11 @@ cdef _rows_of_3x3(
     dtype = np.float32 if floating is float else np.float64
     cdef Py_ssize_t bands = ceil_div(out.shape[2], BAND), outputs = out.shape[1], task
     # For each thread a row of zeros, and copies of rows too near to the ends of x: vectors may reach over a row's ends.
-    cdef floating[:, :, ::1] spare = np.zeros((n_threads, 5, x.shape[3] + 2 * MARGIN), dtype)
+    cdef Py_ssize_t pitch = x.shape[3] + 2 * MARGIN
+    cdef floating[:, ::1] spare = working_memory("padded", n_threads, 5 * pitch, dtype, 0)
     for task in prange(x.shape[0] * outputs * bands, nogil=True, num_threads=n_threads, schedule="static"):
         _band(x, weight, bias, residual, stride_h, stride_w, pad_top, pad_left, outputs // groups, relu, out,
-              task // (outputs * bands), task // bands % outputs, task % bands * BAND, &spare[threadid(), 0, MARGIN],
-              x.shape[3] + 2 * MARGIN)
+              task // (outputs * bands), task // bands % outputs, task % bands * BAND, &spare[threadid(), MARGIN], pitch)
 
 
 cdef void _band(

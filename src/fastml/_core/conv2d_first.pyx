@@ -5,7 +5,6 @@ from libc.stdint cimport int32_t
 import numpy as np
 
 from fastml._core._conv2d cimport (
-    GAP,
     SLACK,
     Axis,
     Block,
@@ -65,7 +64,7 @@ def first(
     cdef Py_ssize_t unprepared_size = 0 if prepared.shape[0] else size_of_panels(weight, groups)
     cdef floating[:, ::1] unprepared = working_memory("weights", 1, unprepared_size + 1, dtype)
     cdef const floating* packed = &prepared[0] if prepared.shape[0] else &unprepared[0, 0]
-    cdef floating[:, ::1] memory = working_memory("blocks", n_threads, b.channels * b.plane + SLACK + GAP, dtype)
+    cdef floating[:, ::1] memory = working_memory("blocks", n_threads, b.channels * b.plane + SLACK, dtype)
     cdef int32_t[::1] offset = np.empty(taps, np.int32)
     with nogil:
         if not prepared.shape[0]:
@@ -87,7 +86,7 @@ cdef void _convolve(
     cdef Py_ssize_t outputs = out.shape[1] // b.groups, panel, o, r
     cdef const floating* a
     cdef const floating* added = NULL
-    copy_block(b, &block, x, copied)
+    copy_block(b, &block, x, 0, b.channels, copied)
     for panel in range(first_panel, last_panel):
         a = packed + (block.group * ceil_div(outputs, PANEL) + panel) * taps * PANEL
         o = block.group * outputs + panel * PANEL

@@ -6,7 +6,6 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 from fastml._core._conv2d cimport (
-    GAP,
     MOST_DEPTH,
     STRIP,
     STRIPS,
@@ -60,7 +59,7 @@ def gemm(
     cdef Py_ssize_t unprepared_size = 0 if prepared.shape[0] else size_of_panels(weight, groups)
     cdef floating[:, ::1] unprepared = working_memory("weights", 1, unprepared_size + 1, dtype)
     cdef const floating* packed = &prepared[0] if prepared.shape[0] else &unprepared[0, 0]
-    cdef floating[:, ::1] memory = working_memory("blocks", n_threads, (STRIP + sums) * STRIPS * pitch + GAP, dtype)
+    cdef floating[:, ::1] memory = working_memory("blocks", n_threads, (STRIP + sums) * STRIPS * pitch, dtype)
     cdef int32_t[::1] offset = np.arange(0, MOST_DEPTH * pitch, pitch, dtype=np.int32)
     with nogil:
         if not prepared.shape[0]:

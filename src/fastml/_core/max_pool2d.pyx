@@ -9,9 +9,10 @@ import numpy as np
 from fastml._core._pool cimport argmax_row, inner_windows, max_row, rows_of_band
 from fastml._core._types cimport floating
 
+from fastml._core._memory import working_memory
+
 
 cdef enum:
-    GAP = 64  # values between the scratch rows of two threads, so that they share no cache line
     LANES = 8  # the most windows in a vector: shorter rows are left to the scalar loop
     EXACT = 1 << 24  # integers up to here are exact as float32
 
@@ -88,13 +89,13 @@ def rows(
     """
     # as far as the last window reaches, or the row itself where the windows leave some of it out
     cdef Py_ssize_t reach = (out.shape[2] - 1) * stride_w + (kernel_w - 1) * dilation_w + 1
-    cdef Py_ssize_t width = max(reach, pad_left + x.shape[2]) + GAP
+    cdef Py_ssize_t width = max(reach, pad_left + x.shape[2])
     # the place of a tap within its window is kept as a floating number, next to its value
     cdef bint small = (kernel_h - 1) * dilation_h * x.shape[2] + (kernel_w - 1) * dilation_w < EXACT
     cdef Py_ssize_t task, n_rows = out.shape[1]
     dtype = np.float32 if floating is float else np.float64
-    cdef floating[:, ::1] scratch = np.full((n_threads, width), -np.inf, dtype=dtype)
-    cdef floating[:, ::1] places = np.empty((n_threads, out.shape[2] + GAP), dtype=dtype)
+    cdef floating[:, ::1] scratch = working_memory("padded", n_threads, width, dtype, -np.inf)
+    cdef floating[:, ::1] places = working_memory("places", n_threads, out.shape[2], dtype)
     with nogil:
         for task in prange(out.shape[0] * n_rows, num_threads=n_threads, schedule="static"):
             if indices.shape[0] and small:

@@ -8,6 +8,8 @@ from fastml._core._normalize cimport standardize_columns, standardize_row
 from fastml._core._simd cimport stream
 from fastml._core._types cimport floating
 
+from fastml._core._memory import working_memory
+
 
 cdef enum:
     CHUNK = 16384  # values a task works on: 64 or 128 KiB
@@ -105,7 +107,7 @@ def streamed(
     cdef Py_ssize_t n = x.shape[0], columns = x.shape[1], task
     cdef Py_ssize_t step = max(BUFFER // columns, 1), tasks = (n + step - 1) // step
     dtype = np.float32 if floating is float else np.float64
-    cdef floating[:, ::1] buffer = np.empty((n_threads, BUFFER), dtype=dtype)
+    cdef floating[:, ::1] buffer = working_memory("rows", n_threads, BUFFER, dtype)
     cdef double[::1] factor = np.empty(columns)
     _factors(columns, &scale[0], &factor[0], <floating>0)
     for task in prange(tasks, nogil=True, num_threads=n_threads, schedule="static"):
