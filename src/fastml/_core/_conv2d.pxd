@@ -34,8 +34,8 @@ cdef extern from "depthwise.h" nogil:
         const void* residual, bint relu, void* out
     ) noexcept
     void weigh_3x3(
-        int stride, bint pair, Py_ssize_t n, const void* weight, const void* x, Py_ssize_t w, Py_ssize_t pad,
-        double bias, const void* residual, bint relu, void* out, Py_ssize_t pitch
+        int stride, bint stacked, Py_ssize_t rows, Py_ssize_t n, const void* weight, const void* x, Py_ssize_t w,
+        Py_ssize_t pad, double bias, const void* residual, bint relu, void* out
     ) noexcept
 
 

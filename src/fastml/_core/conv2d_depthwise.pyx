@@ -1,7 +1,7 @@
 """Convolution with few outputs a group: depthwise, above all. The specification is `fastml._ref.conv2d`."""
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
@@ -27,8 +27,8 @@ from fastml._core._memory import working_memory
 cdef enum:
     MOST_POSITIONS = 4096  # of a block
     BLOCK_BYTES = 16 * 1024  # of a block, in the first-level cache
-    BAND = 16  # rows of a task
-    MOST_WIDTH = 65536  # of rows that are read in place; longer ones are cut into blocks
+    BAND = 28  # rows of a task
+    MOST_WIDTH = 8192  # of rows that are read in place; longer ones are cut into blocks
     MARGIN = 32  # values that may be read before and behind a row
 
 
@@ -109,9 +109,9 @@ cdef _rows_of_3x3(
 ):
     dtype = np.float32 if floating is float else np.float64
     cdef Py_ssize_t bands = ceil_div(out.shape[2], BAND), outputs = out.shape[1], task
-    # For each thread a row of zeros, and copies of rows too near to the ends of x: vectors may reach over a row's ends.
+    # For each thread, rows of padding, and copies of rows too near to the ends of x, as vectors may reach over a row's ends.
     cdef Py_ssize_t pitch = x.shape[3] + 2 * MARGIN
-    cdef floating[:, ::1] spare = working_memory("padded", n_threads, 5 * pitch, dtype, 0)
+    cdef floating[:, ::1] spare = working_memory("padded", n_threads, 3 * min(BAND, out.shape[2]) * pitch, dtype)
     for task in prange(x.shape[0] * outputs * bands, nogil=True, num_threads=n_threads, schedule="static"):
         _band(x, weight, bias, residual, stride_h, stride_w, pad_top, pad_left, outputs // groups, relu, out,
               task // (outputs * bands), task // bands % outputs, task % bands * BAND, &spare[threadid(), MARGIN], pitch)
@@ -123,26 +123,22 @@ cdef void _band(
     Py_ssize_t pad_left, Py_ssize_t multiplier, bint relu, floating[:, :, :, ::1] out, Py_ssize_t n, Py_ssize_t o,
     Py_ssize_t row, floating* spare, Py_ssize_t pitch
 ) noexcept nogil:
-    cdef Py_ssize_t last = min(row + BAND, out.shape[2]), i, y, w = x.shape[3]
-    cdef Py_ssize_t before = ((n * x.shape[1] + o // multiplier) * x.shape[2]) * w, at
-    cdef Py_ssize_t size = x.shape[0] * x.shape[1] * x.shape[2] * w
-    cdef const floating* plane = &x[n, o // multiplier, 0, 0]
-    cdef const floating* added = NULL
-    cdef const floating* rows[4]
-    cdef bint pair
-    while row < last:
-        pair = stride_h == stride_w == 1 and row + 1 < last
-        for i in range(3 + pair):
-            y = row * stride_h - pad_top + i
-            at = before + y * w
-            rows[i] = spare - pad_left
-            if 0 <= y < x.shape[2]:
-                rows[i] = plane + y * w - pad_left
-                if at < pad_left or at + w + MARGIN > size:
-                    memcpy(spare + (i + 1) * pitch, plane + y * w, w * sizeof(floating))
-                    rows[i] = spare + (i + 1) * pitch - pad_left
-        if residual.shape[0]:
-            added = &residual[n, o, row, 0]
-        weigh_3x3(stride_w, pair, out.shape[3], &weight[o, 0, 0, 0], rows, w, pad_left, bias[o], added, relu,
-                  &out[n, o, row, 0], out.shape[3])
-        row += 1 + pair
+    """Some rows of one output."""
+    cdef Py_ssize_t count = min(BAND, out.shape[2] - row), h = x.shape[2], w = x.shape[3], r, y, at = 0
+    cdef Py_ssize_t before = ((n * x.shape[1] + o // multiplier) * h) * w
+    cdef Py_ssize_t behind = x.shape[0] * x.shape[1] * h * w - before
+    cdef Py_ssize_t first = 0 if before >= pad_left else ceil_div(pad_left, w), end = min(h, (behind - MARGIN) // w)
+    cdef const floating* plane = &x[n, o // multiplier, 0, 0] - pad_left
+    cdef const floating* rows[3 * BAND]
+    for r in range(count):
+        for y in range((row + r) * stride_h - pad_top, (row + r) * stride_h - pad_top + 3):
+            rows[at] = plane + y * w
+            if not first <= y < end:
+                rows[at] = spare + at * pitch - pad_left
+                if 0 <= y < h:
+                    memcpy(spare + at * pitch, plane + pad_left + y * w, w * sizeof(floating))
+                else:
+                    memset(spare + at * pitch, 0, w * sizeof(floating))
+            at += 1
+    weigh_3x3(stride_w, stride_h == stride_w == 1, count, out.shape[3], &weight[o, 0, 0, 0], rows, w, pad_left, bias[o],
+              &residual[n, o, row, 0] if residual.shape[0] else NULL, relu, &out[n, o, row, 0])
