@@ -89,10 +89,10 @@ def direct(
         if not prepared.shape[0]:
             pack_panels(weight, groups, n_threads, &unprepared[0, 0])
         fill_offsets(&vertical, &horizontal, b.channels, b.lines, b.pitch, &offset[0])
-        for task in prange(b.count * parts, num_threads=n_threads, schedule="dynamic"):
+        for task in prange(b.count * parts, num_threads=n_threads, schedule="guided"):
             _convolve(
-                &b, block_at(&b, task // parts), x, weight, packed, &offset[0], bias, residual, relu, out,
-                panels * (task % parts) // parts, panels * (task % parts + 1) // parts, &memory[threadid(), 0],
+                &b, block_at(&b, task % b.count), x, weight, packed, &offset[0], bias, residual, relu, out,
+                panels * (task // b.count) // parts, panels * (task // b.count + 1) // parts, &memory[threadid(), 0],
                 &memory[threadid(), 0] + copied, pitch,
             )
 

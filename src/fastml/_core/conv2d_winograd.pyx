@@ -170,19 +170,19 @@ cdef _convolve(
         if unprepared and not by_part:
             _prepare_all(weight, groups, m, n_threads, &memory[0, 0], memory.shape[1], &own[0, 0])
         if together:
-            for task in prange(blocks * chunks, num_threads=n_threads, schedule="dynamic"):
+            for task in prange(blocks * chunks, num_threads=n_threads, schedule="guided"):
                 _to_points(&t, x, task // chunks, task % chunks * CHANNELS, &memory[threadid(), 0],
                            &v[task // chunks, 0])
         if by_part:
-            for task in prange(groups * parts, num_threads=n_threads, schedule="dynamic"):
+            for task in prange(groups * parts, num_threads=n_threads, schedule="guided"):
                 _part_of_all(&t, x, weight, &offset[0], bias, residual, relu, out, task // parts, task % parts,
                              &v[0, 0], v.shape[1], &memory[threadid(), 0], part)
         elif together:
-            for task in prange(blocks * parts, num_threads=n_threads, schedule="dynamic"):
+            for task in prange(blocks * parts, num_threads=n_threads, schedule="guided"):
                 _from_points(&t, x, weight, _part_of(&t, u, task % blocks, task // blocks), &offset[0], bias, residual,
                              relu, out, task % blocks, task // blocks, &v[task % blocks, 0], &memory[threadid(), 0])
         else:
-            for task in prange(blocks, num_threads=n_threads, schedule="dynamic"):
+            for task in prange(blocks, num_threads=n_threads, schedule="guided"):
                 _all_of_block(&t, x, weight, u, &offset[0], bias, residual, relu, out, task, parts,
                               &v[threadid(), 0], &memory[threadid(), 0])
 
