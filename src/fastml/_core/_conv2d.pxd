@@ -218,7 +218,7 @@ cdef struct Packed:  # a piece of (taps, pixels): strips of pixels, each (STRIP 
 cdef enum:
     MOST_DEPTH = 256  # taps in one go: a strip of 24 KiB stays in the first-level cache for all panels
     STRIP = 257  # taps from one strip to the next: copies may write past the last lane of the last tap
-    STRIPS = 4  # of a piece
+    STRIPS = 8  # of a piece
 
 
 cdef inline void multiply_strips(

@@ -24,8 +24,8 @@ from fastml._core._memory import working_memory
 
 cdef enum:
     LEAST_PANELS = 8  # of a task, or packing patches for a few outputs would cost more than it saves
-    MOST_PANELS = 1024  # of a task, whose sums take 96 values an output
-    MOST_PIECES = 96  # of rows, in STRIPS strips: each value may be in a row of its own
+    MOST_PANELS = 1024  # of a task, whose sums take 192 values an output
+    MOST_PIECES = 192  # of rows, in STRIPS strips: each value may be in a row of its own
 
 
 cdef struct Geometry:
@@ -55,7 +55,7 @@ def im2col(
 ):
     """Patches packed in strips that stay in the first-level cache, 4 outputs x 3 vectors of pixels in registers.
 
-    A matrix product of (o, taps) weights with (taps, pixels) patches, of which only 4 strips of 256 taps exist at a
+    A matrix product of (o, taps) weights with (taps, pixels) patches, of which only 8 strips of 256 taps exist at a
     time: a tap is loaded once for 4 multiplications, and the 9-fold copy of the input that im2col is known for never
     reaches memory.
     """

@@ -302,20 +302,24 @@ cdef void _directly(
     Py_ssize_t o, Py_ssize_t top, Py_ssize_t left
 ) noexcept nogil:
     """A tile by the definition: what is infinite or NaN must not spread over all of it."""
-    cdef Py_ssize_t i, j, c, ky, kx, y, z
-    cdef floating total
-    for i in range(top, min(top + t.m, out.shape[2])):
-        for j in range(left, min(left + t.m, out.shape[3])):
-            total = 0
-            for c in range(t.channels):
-                for ky in range(3):
-                    for kx in range(3):
-                        y, z = i - t.pad_top + ky, j - t.pad_left + kx
-                        if 0 <= y < t.h and 0 <= z < t.w:
-                            total += weight[o, c, ky, kx] * x[n, group * t.channels + c, y, z]
-                        else:
-                            total += weight[o, c, ky, kx] * 0  # NaN of an infinite weight
-            total += bias[o]
+    cdef Py_ssize_t i, j, c, tap, y, z
+    cdef floating patch[6 * 6]
+    cdef floating total[4 * 4]
+    cdef floating one
+    for i in range(16):
+        total[i] = 0
+    for c in range(t.channels):
+        for i in range(36):
+            y, z = top - t.pad_top + i // 6, left - t.pad_left + i % 6
+            patch[i] = x[n, group * t.channels + c, y, z] if 0 <= y < t.h and 0 <= z < t.w else 0
+        for tap in range(9):
+            one = weight[o, c, tap // 3, tap % 3]
+            for i in range(4):
+                for j in range(4):
+                    total[4 * i + j] += one * patch[6 * (i + tap // 3) + j + tap % 3]
+    for i in range(min(t.m, out.shape[2] - top)):
+        for j in range(min(t.m, out.shape[3] - left)):
+            one = total[4 * i + j] + bias[o]
             if residual.shape[0]:
-                total += residual[n, o, i, j]
-            out[n, o, i, j] = 0 if relu and total < 0 else total
+                one += residual[n, o, top + i, left + j]
+            out[n, o, top + i, left + j] = 0 if relu and one < 0 else one

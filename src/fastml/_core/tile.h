@@ -18,9 +18,8 @@
 /* sums[i][j] = sum over k of a[k][i] * b[offset[k] + j], added to what is there if `add`, for 4 rows and 1 to 3 vectors,
    a number that is a constant where this is inlined. `pitch` is the distance of two rows of sums. */
 #define DEFINE_TILE(SUFFIX, REAL, VECTOR)                                                                              \
-    INLINE void tile_##SUFFIX(int vectors, ptrdiff_t depth, const REAL *a, const REAL *b, const int32_t *offset,       \
-                              int add, REAL *sums, ptrdiff_t pitch) {                                                  \
-        VECTOR sum[PANEL][3] = {{{0}}};                                                                                \
+    INLINE void steps_##SUFFIX(int vectors, ptrdiff_t depth, const REAL *a, const REAL *b, const int32_t *offset,      \
+                               VECTOR (*sum)[3]) {                                                                     \
         for (ptrdiff_t k = 0; k < depth; k++, a += PANEL) {                                                            \
             const VECTOR *row = (const VECTOR *)(b + offset[k]);                                                       \
             VECTOR x[3];                                                                                               \
@@ -28,6 +27,11 @@
             _Pragma("GCC unroll 4") for (int i = 0; i < PANEL; i++)                                                    \
                 _Pragma("GCC unroll 3") for (int v = 0; v < vectors; v++) sum[i][v] += a[i] * x[v];                    \
         }                                                                                                              \
+    }                                                                                                                  \
+    INLINE void tile_##SUFFIX(int vectors, ptrdiff_t depth, const REAL *a, const REAL *b, const int32_t *offset,       \
+                              int add, REAL *sums, ptrdiff_t pitch) {                                                  \
+        VECTOR sum[PANEL][3] = {{{0}}};                                                                                \
+        steps_##SUFFIX(vectors, depth, a, b, offset, sum);                                                             \
         _Pragma("GCC unroll 4") for (int i = 0; i < PANEL; i++, sums += pitch)                                         \
             _Pragma("GCC unroll 3") for (int v = 0; v < vectors; v++) {                                                \
                 if (add) sum[i][v] += ((VECTOR *)sums)[v];                                                             \
@@ -76,15 +80,9 @@ DEFINE_FINISH_PART(f64, double)
         enum { LANES = VECTOR_BYTES / sizeof(REAL) };                                                                  \
         VECTOR sum[PANEL][3];                                                                                          \
         _Pragma("GCC unroll 4") for (int i = 0; i < PANEL; i++)                                                        \
-            _Pragma("GCC unroll 3") for (int v = 0; v < vectors; v++)                                                   \
+            _Pragma("GCC unroll 3") for (int v = 0; v < vectors; v++)                                                  \
                 sum[i][v] = bias[i < outputs ? i : 0] - (VECTOR){0};                                                   \
-        for (ptrdiff_t k = 0; k < depth; k++, a += PANEL) {                                                            \
-            const VECTOR *row = (const VECTOR *)(b + offset[k]);                                                       \
-            VECTOR x[3];                                                                                               \
-            _Pragma("GCC unroll 3") for (int v = 0; v < vectors; v++) x[v] = row[v];                                   \
-            _Pragma("GCC unroll 4") for (int i = 0; i < PANEL; i++)                                                    \
-                _Pragma("GCC unroll 3") for (int v = 0; v < vectors; v++) sum[i][v] += a[i] * x[v];                    \
-        }                                                                                                              \
+        steps_##SUFFIX(vectors, depth, a, b, offset, sum);                                                             \
         if (outputs == PANEL && n >= vectors * LANES) {                                                                \
             _Pragma("GCC unroll 4") for (int i = 0; i < PANEL; i++)                                                    \
                 _Pragma("GCC unroll 3") for (int v = 0; v < vectors; v++) {                                            \
