@@ -267,6 +267,7 @@ CONVOLVED = (
     ((32, 1, 28, 28), 32, 5, 1, 0, 1),
     ((1, 8, 8, 8), 8, 3, 1, 1, 1),
 )
+CONNECTED = "1x2048x1x1 to 1000, k1"  # a fully connected layer
 BY_ALL = 5  # of the first of them, the other backends are timed, too
 DIFFERENTIATED = (0, 1, 3, 4, 10, 13, 15, 16)  # of these, one or two of a kind, the gradients are timed
 
@@ -300,6 +301,7 @@ BENCH: tuple[Case, ...] = (
     Case("standardize", "random 1000000x50", normal(1_000_000, 50, offset=3), skip=SLOW),
     *_convolutions("conv2d"),
     *_convolutions("Conv2d"),
+    *(Case(op, CONNECTED, normal(1, 2048, 1, 1), {}, (1000, 2048, 1, 1), skip=(*SLOW, "fastml numba")) for op in ("conv2d", "Conv2d")),
     *(case for i, case in enumerate(_convolutions("conv2d_backward")) if i in DIFFERENTIATED),
     Case("conv2d_backward", "photograph 1x3x224x224 to 64, k7 s2, without grad_x", lambda: photograph(224, 224), {"stride": 2, "padding": 3, "needs_grad_x": False}, (64, 3, 7, 7)),
     Case("ResNet18", "photograph 1x3x224x224", lambda: photograph(224, 224)),

@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benches.cases import BENCH, CONVOLVED, DTYPES, MAPS, POOLED, Case, batch, cost
+from benches.cases import BENCH, CONNECTED, CONVOLVED, DTYPES, MAPS, POOLED, Case, batch, cost
 from benches.harness import equal_threads, least_seconds, prepared
 from benches.versus import block, compare, contenders, paired
 from fastml.learn import roofline
@@ -83,7 +83,9 @@ def _numba() -> Iterator[Figure]:
 
 
 def _convolutions(op: str, dtype: str = DTYPES[0]) -> tuple[str, ...]:
-    return tuple(case.name for case in BENCH if case.op == op and dtype in case.dtypes)
+    """The shapes that have a figure of their own."""
+    cases = (case for case in BENCH if case.op == op and dtype in case.dtypes)
+    return tuple(case.name for case in cases if case.name != CONNECTED)
 
 
 def _wide() -> tuple[str, ...]:

@@ -50,6 +50,7 @@ LADDERS = {
             Stage("1x256x56x56 to 64, k1", {"cython": ("rows", "im2col", "direct", "gemm")}),
             Stage("1x96x112x112 depthwise, k3", {"cython": ("rows", "im2col", "direct", "depthwise")}),
             Stage("1x512x7x7 to 512, k3", {"cython": ("im2col", "direct", "winograd_2x2", "winograd")}),
+            Stage("1x2048x1x1 to 1000, k1", {"cython": ("rows", "im2col", "direct", "gemm", "dots")}),
         ),
     ),
 }  # fmt: skip

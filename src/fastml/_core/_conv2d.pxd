@@ -198,7 +198,7 @@ cdef inline Block block_at(Blocks* b, Py_ssize_t index) noexcept nogil:
 cdef inline void copy_block(
     Blocks* b, Block* block, const floating[:, :, :, ::1] x, Py_ssize_t first, Py_ssize_t n, floating* to
 ) noexcept nogil:
-    """Some channels of a block, each as copy_planes makes them, and SLACK zeros: vectors may end behind the last one."""
+    """Some channels of a block, as copy_planes makes them, and SLACK zeros: vectors may end behind the last one."""
     cdef Py_ssize_t channels = x.shape[1] // b.groups, c
     for c in range(first, first + n):
         copy_planes(&b.vertical, &b.horizontal, &x[block.n, block.group * channels + c, 0, 0], block.row, b.lines,

@@ -1,9 +1,11 @@
 """Memory that kernels work in, kept from one call to the next.
 
 Memory that is asked for in each call is given back in each call, and then the system has to clear it, page by page, for
-the next one: for a few megabytes this takes as long as a convolution (measured). And threads work far apart: the
-processor fetches what it expects a thread to write next, rows ahead, and so takes from its neighbour what that one works
-with. With rows side by side, `direct` took 1.1 times as long, and where two cores share no cache 1.4 times (measured).
+the next one: for a few megabytes this takes as long as a convolution (measured).
+
+Threads work far apart. The processor fetches what it expects a thread to write next, rows ahead, and so takes from its
+neighbour what that one works with. With rows side by side, conv2d's `direct` took 1.1 times as long, and where two
+cores share no cache 1.4 times (measured).
 """
 
 import threading
@@ -17,9 +19,7 @@ MOST_KEPT = 2**25  # bytes, of one use in one thread; what is larger is given ba
 _kept = threading.local()
 
 
-def working_memory(
-    use: str, rows: int, size: int, dtype: DTypeLike, value: float | None = None
-) -> NDArray[Any]:
+def working_memory(use: str, rows: int, size: int, dtype: DTypeLike, value: float | None = None) -> NDArray[Any]:
     """An array (rows, at least size) for this thread until it asks for the same use again.
 
     `value` is in the first `size` places of each row, or anything, if None. A row is for one thread of OpenMP.

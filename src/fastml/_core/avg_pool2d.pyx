@@ -71,7 +71,7 @@ def rows_first(
     cdef Py_ssize_t reach = (out.shape[2] - 1) * stride_w + kernel_w  # where the last window ends
     cdef Py_ssize_t width = max(reach, pad_left + x.shape[2])
     cdef Py_ssize_t task, n_rows = out.shape[1]
-    cdef double[:, ::1] padded = working_memory("padded", n_threads, width, "d", 0)  # windows need not ask where they are
+    cdef double[:, ::1] padded = working_memory("padded", n_threads, width, "d", 0)  # so that windows need not ask
     cdef double[:, ::1] sums = working_memory("sums", n_threads, out.shape[2], "d")
     for task in prange(out.shape[0] * n_rows, nogil=True, num_threads=n_threads, schedule="static"):
         _one_row(

@@ -109,12 +109,13 @@ cdef _rows_of_3x3(
 ):
     dtype = np.float32 if floating is float else np.float64
     cdef Py_ssize_t bands = ceil_div(out.shape[2], BAND), outputs = out.shape[1], task
-    # For each thread, rows of padding, and copies of rows too near to the ends of x, as vectors may reach over a row's ends.
+    # For each thread: rows of padding, and rows too near to the ends of x, as vectors may reach over the ends of rows.
     cdef Py_ssize_t pitch = x.shape[3] + 2 * MARGIN
     cdef floating[:, ::1] spare = working_memory("padded", n_threads, 3 * min(BAND, out.shape[2]) * pitch, dtype)
     for task in prange(x.shape[0] * outputs * bands, nogil=True, num_threads=n_threads, schedule="static"):
         _band(x, weight, bias, residual, stride_h, stride_w, pad_top, pad_left, outputs // groups, relu, out,
-              task // (outputs * bands), task // bands % outputs, task % bands * BAND, &spare[threadid(), MARGIN], pitch)
+              task // (outputs * bands), task // bands % outputs, task % bands * BAND, &spare[threadid(), MARGIN],
+              pitch)
 
 
 cdef void _band(

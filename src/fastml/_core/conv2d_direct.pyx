@@ -83,7 +83,8 @@ def direct(
     cdef Py_ssize_t unprepared_size = 0 if prepared.shape[0] else size_of_panels(weight, groups)
     cdef floating[:, ::1] unprepared = working_memory("weights", 1, unprepared_size + 1, dtype)
     cdef const floating* packed = &prepared[0] if prepared.shape[0] else &unprepared[0, 0]
-    cdef floating[:, ::1] memory = working_memory("blocks", n_threads, copied + ceil_div(panels, parts) * PANEL * pitch, dtype)
+    cdef Py_ssize_t sums = ceil_div(panels, parts) * PANEL * pitch
+    cdef floating[:, ::1] memory = working_memory("blocks", n_threads, copied + sums, dtype)
     cdef int32_t[::1] offset = np.empty(channels * weight.shape[2] * weight.shape[3], np.int32)
     with nogil:
         if not prepared.shape[0]:

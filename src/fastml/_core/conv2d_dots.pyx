@@ -1,4 +1,4 @@
-"""Convolution with few pixels of many taps, as fully connected layers are. The specification is `fastml._ref.conv2d`."""
+"""Convolution with few pixels of many taps: fully connected layers, say. The specification is `fastml._ref.conv2d`."""
 from cython.parallel cimport prange
 from libc.string cimport memset
 
@@ -106,7 +106,7 @@ cdef void _some_outputs(
     Py_ssize_t pitch, Py_ssize_t first, Py_ssize_t count
 ) noexcept nogil:
     """`outputs` channels from o on, for `count` pixels of all images from the first on."""
-    cdef Py_ssize_t pixels = out.shape[2] * out.shape[3], row, rows, column, columns, i, j, at
+    cdef Py_ssize_t pixels = out.shape[2] * out.shape[3], row, rows, column, columns, i, j, patch, at
     cdef floating sums[ROWS * COLUMNS]
     cdef floating y
     for row in range(o, o + outputs, 4):
@@ -116,7 +116,8 @@ cdef void _some_outputs(
             dots_of(columns, taps, rows, &weight[row, 0, 0, 0], taps, patches + column * pitch, pitch, sums)
             for i in range(rows):
                 for j in range(columns):
-                    at = ((first + column + j) // pixels * out.shape[1] + row + i) * pixels + (first + column + j) % pixels
+                    patch = first + column + j
+                    at = (patch // pixels * out.shape[1] + row + i) * pixels + patch % pixels
                     y = sums[COLUMNS * i + j] + bias[row + i]
                     if residual.shape[0]:
                         y += (&residual[0, 0, 0, 0])[at]

@@ -51,7 +51,7 @@ class Conv2d:
     again. Cost: that of `conv2d`, without the preparing of weights, and with less checking for shapes that came before.
     Memory: a copy of the weights, and for each way of laying them out that was used another one, which all algorithms
     that read it share: about as large for direct, first, gemm and im2col together, 16 / 9 of it for winograd_2x2, 4
-    times as large for winograd, none for depthwise. PyTorch: `torch.nn.Conv2d`.
+    times as large for winograd, none for dots and depthwise. PyTorch: `torch.nn.Conv2d`.
 
     Folding a batch norm into a layer, and adding a residual and ReLU in its call:
 

@@ -68,6 +68,8 @@ def conv2d(
     the weights' shape only, and `fastml.explain` says which, and why (docs/ladder/conv2d.md has the conditions):
 
     ============  ======================================================================================================
+    dots          up to 16 pixels (4 for 1 x 1 kernels) of 64 or more taps, for 16 or more outputs a group; or a window
+                  that is the image, as in a fully connected layer: dot products with the weights as they are
     winograd      3 x 3 kernels, stride and dilation 1, up to 1024 channels a group: F(4x4, 3x3), 36 multiplications for
                   144. Not for small maps, nor where channels * outputs < 5 * channels + 4 * outputs (of a group)
     winograd_2x2  the same for small maps: F(2x2, 3x3), 16 multiplications for 36
@@ -91,10 +93,10 @@ def conv2d(
 
     Cost: 2 * weight.size / outputs flops a value of the result, and in each call the weights are laid out for the
     algorithm, which `Conv2d` does once. These weights take as much as weight, rounded up to 4 outputs a group; 16 / 9
-    of it for winograd_2x2, 4 times as much for winograd; nothing for depthwise, loops and rows. Beside them, scratch of
-    Cython is less than 8 MiB a thread, mostly less than 1, whatever the shapes are. What it works in is kept for the
-    next call, by the thread that calls: up to 32 MiB for each of three uses. Numba takes less than 1 MiB a thread, but
-    for huge kernels and dilations; NumPy copies all patches. PyTorch:
+    of it for winograd_2x2, 4 times as much for winograd; nothing for dots, depthwise, loops and rows. Beside them,
+    scratch of Cython is less than 8 MiB a thread, mostly less than 1, whatever the shapes are. What it works in is kept
+    for the next call, by the thread that calls: up to 32 MiB for each of four uses. Numba takes less than 1 MiB a
+    thread, but for huge kernels and dilations; NumPy copies all patches. PyTorch:
     `torch.nn.functional.conv2d`. A. Lavin, S. Gray (2016), Fast algorithms for convolutional neural networks.
 
     >>> import numpy as np, fastml
