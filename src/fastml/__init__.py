@@ -13,7 +13,7 @@ The house, layer by layer; each layer calls only those below it:
     _registry.py   the table of rungs: every kernel, in the order of the ladders
     _ref/  _jit/  _core/    the kernels: NumPy (the specification), Numba, Cython; a file for each operation; vectors
                    are in _core/simd.h, normalize.h (for standardize and batch norm), pool.h (for pooling), and for
-                   conv2d in tile.h, rows.h, winograd.h, depthwise.h and conv2d_backward.h
+                   conv2d in tile.h, rows.h, winograd.h, depthwise.h, dots.h and conv2d_backward.h
 
 `fastml.explain("conv2d", x, weight)` follows one call through it; `fastml.show_config()` says what it found here.
 """
