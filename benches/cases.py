@@ -301,7 +301,7 @@ BENCH: tuple[Case, ...] = (
     Case("standardize", "random 1000000x50", normal(1_000_000, 50, offset=3), skip=SLOW),
     *_convolutions("conv2d"),
     *_convolutions("Conv2d"),
-    *(Case(op, CONNECTED, normal(1, 2048, 1, 1), {}, (1000, 2048, 1, 1), skip=(*SLOW, "fastml numba")) for op in ("conv2d", "Conv2d")),
+    *(Case(op, CONNECTED, normal(1, 2048, 1, 1), {"stride": 1, "padding": 0, "groups": 1}, (1000, 2048, 1, 1), skip=(*SLOW, "fastml numba")) for op in ("conv2d", "Conv2d")),
     *(case for i, case in enumerate(_convolutions("conv2d_backward")) if i in DIFFERENTIATED),
     Case("conv2d_backward", "photograph 1x3x224x224 to 64, k7 s2, without grad_x", lambda: photograph(224, 224), {"stride": 2, "padding": 3, "needs_grad_x": False}, (64, 3, 7, 7)),
     Case("ResNet18", "photograph 1x3x224x224", lambda: photograph(224, 224)),

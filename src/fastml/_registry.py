@@ -107,6 +107,7 @@ RUNGS: tuple[Rung, ...] = (
     R("pca",         "numba",  "loops",      "the same loops, compiled, in the order of memory, threads",  "fastml._jit.pca:loops", ships=True),
     R("pca",         "cython", "loops",      "the same loops, ahead of time, column against column",       "fastml._core.pca:loops"),
     R("pca",         "cython", "blocks",     "one pass, shifted and packed blocks, half of the products in registers", "fastml._core.pca:blocks", ships=True),
+    R("pca",         "cython", "precise",    "float32 packed as float64: its products are exact",          "fastml._core.pca:precise"),
 )  # fmt: skip
 
 OPS: tuple[str, ...] = tuple(dict.fromkeys(rung.op for rung in RUNGS))

@@ -7,6 +7,13 @@ import numpy as np
 from fastml._core._tile cimport LANES_F32, LANES_F64, PANEL, multiply
 from fastml._core._types cimport floating
 
+from fastml._core._memory import working_memory
+
+
+ctypedef fused value:  # of X; `floating` is what products are computed in
+    float
+    double
+
 
 cdef enum:
     DEPTH = 256  # rows of a block: products of float32 are summed in float32 over these, then in float64
@@ -55,104 +62,127 @@ def blocks(
     double[:, ::1] scatter,  # OUT (columns, columns): sum over rows of (x - mean)(x - mean)^T
     Py_ssize_t n_threads,
 ):
-    """One pass over blocks of rows: shift, pack, and multiply the upper half in register tiles of 4 x 3 vectors.
+    """One pass over blocks of rows, shifted by a provisional mean and packed in strips; a tile of sums in registers.
 
     With s the mean of some rows and d = x - s, the scatter matrix is D'D - n e e' where e is the mean of d. As e is
     small beside the spread of the data, that subtraction loses little; X'X - n m m' loses all at a large mean. A column
     of ones beside D gives the sum of d for free. Symmetry halves the work of a full product.
     """
-    cdef Py_ssize_t n = x.shape[0], columns = x.shape[1], lanes = _tile_columns(&x[0, 0])
-    cdef Py_ssize_t panels_a = columns // PANEL + 1, panels_b = columns // lanes + 1  # with the column of ones
-    cdef Py_ssize_t size_a = panels_a * PANEL, size_b = panels_b * lanes
-    # A small matrix of sums is kept by each chunk of rows; a large one is shared, its tiles being the tasks.
-    cdef Py_ssize_t chunks = min(max((1 << 18) // (size_a * size_b), 1), MOST_CHUNKS, (n + DEPTH - 1) // DEPTH)
-    cdef Py_ssize_t chunk, start = 0, panel
-    dtype = np.float32 if floating is float else np.float64
+    cdef floating[::1] shift = _provisional_mean(np.asarray(x))
+    _scatter(x, shift, mean, scatter, n_threads)
+
+
+def precise(
+    const floating[:, ::1] x,  # IN (rows, columns)
+    double[::1] mean,  # OUT (columns,)
+    double[:, ::1] scatter,  # OUT (columns, columns): sum over rows of (x - mean)(x - mean)^T
+    Py_ssize_t n_threads,
+):
+    """As `blocks`, but float32 becomes float64 on its way into the strips: a product of two float32 is exact there.
+
+    Half the speed for float32, and 8 more digits: small eigenvalues come out as well as from an SVD in float32.
+    """
+    cdef double[::1] shift = _provisional_mean(np.asarray(x)).astype(np.float64)
+    _scatter(x, shift, mean, scatter, n_threads)
+
+
+def _provisional_mean(x):
     with np.errstate(invalid="ignore", over="ignore"):  # infinity is refused when the result shows it
-        some = np.asarray(x[:: max(n // DEPTH, 1)][:DEPTH])  # from all over: the first rows may be unlike the others
-        provisional_mean = some.mean(axis=0, dtype=np.float64).astype(dtype)
-    cdef floating[::1] shift = provisional_mean
-    cdef floating[:, ::1] a = np.empty((n_threads, DEPTH * size_a), dtype=dtype)
-    cdef floating[:, ::1] b = np.empty((n_threads, DEPTH * size_b), dtype=dtype)
-    cdef double[:, :, ::1] sums = np.zeros((chunks, size_a, size_b))
+        some = x[:: max(x.shape[0] // DEPTH, 1)][:DEPTH]  # from all over: the first rows may be unlike the others
+        return some.mean(axis=0, dtype=np.float64).astype(x.dtype)
+
+
+cdef _scatter(
+    const value[:, ::1] x, const floating[::1] shift, double[::1] mean, double[:, ::1] scatter, Py_ssize_t n_threads
+):
+    cdef Py_ssize_t n = x.shape[0], columns = x.shape[1], width = _width(&shift[0])
+    cdef Py_ssize_t panels = columns // PANEL + 1, strips = columns // width + 1  # with the column of ones
+    cdef Py_ssize_t pitch = strips * width
+    # A small matrix of sums is kept by each chunk of rows; a large one is shared, its rows of tiles being the tasks.
+    cdef Py_ssize_t chunks = min(max((1 << 18) // (panels * PANEL * pitch), 1), MOST_CHUNKS, (n + DEPTH - 1) // DEPTH)
+    cdef Py_ssize_t chunk, start = 0, depth, task
+    dtype = np.float32 if floating is float else np.float64
+    cdef floating[:, ::1] memory = working_memory("blocks", n_threads if chunks > 1 else 1, DEPTH * pitch, dtype)
+    cdef double[:, :, ::1] sums = np.zeros((chunks, panels * PANEL, pitch))
     with nogil:
         if chunks > 1:
             for chunk in prange(chunks, num_threads=n_threads, schedule="static"):
-                _chunk(x, n * chunk // chunks, n * (chunk + 1) // chunks, &shift[0], &a[threadid(), 0],
-                       &b[threadid(), 0], &sums[chunk, 0, 0], panels_a, panels_b)
+                _chunk(x, n * chunk // chunks, n * (chunk + 1) // chunks, &shift[0], &memory[threadid(), 0],
+                       &sums[chunk, 0, 0])
         else:
             while start < n:
-                for panel in prange(panels_a + panels_b, num_threads=n_threads, schedule="static"):
-                    _pack(x, start, min(DEPTH, n - start), &shift[0], &a[0, 0], &b[0, 0], panels_a, panel)
-                for panel in prange(panels_a, num_threads=n_threads, schedule="static", chunksize=1):
-                    _tiles(min(DEPTH, n - start), &a[0, 0], &b[0, 0], &sums[0, 0, 0], panel, panels_b)
+                depth = min(DEPTH, n - start)
+                for task in prange(strips, num_threads=n_threads, schedule="static"):
+                    _pack(x, start, depth, task * width, &shift[0], &memory[0, 0] + task * DEPTH * width)
+                for task in prange(panels, num_threads=n_threads, schedule="static", chunksize=1):
+                    _tiles(depth, &memory[0, 0], &sums[0, 0, 0], task, columns)
                 start += DEPTH
         _finish(sums, n, &shift[0], mean, scatter)
 
 
-cdef inline Py_ssize_t _tile_columns(const floating* x) noexcept nogil:
+cdef inline Py_ssize_t _width(const floating* shift) noexcept nogil:
+    """Columns of a strip, a constant."""
     return 3 * (LANES_F32 if floating is float else LANES_F64)
 
 
 cdef void _chunk(
-    const floating[:, ::1] x, Py_ssize_t first, Py_ssize_t last, const floating* shift, floating* a, floating* b,
-    double* sums, Py_ssize_t panels_a, Py_ssize_t panels_b
+    const value[:, ::1] x, Py_ssize_t start, Py_ssize_t last, const floating* shift, floating* strips, double* sums
 ) noexcept nogil:
-    cdef Py_ssize_t start = first, panel
+    cdef Py_ssize_t columns = x.shape[1], width = _width(shift), depth, task
     while start < last:
-        for panel in range(panels_a + panels_b):
-            _pack(x, start, min(DEPTH, last - start), shift, a, b, panels_a, panel)
-        for panel in range(panels_a):
-            _tiles(min(DEPTH, last - start), a, b, sums, panel, panels_b)
+        depth = min(DEPTH, last - start)
+        for task in range(columns // width + 1):
+            _pack(x, start, depth, task * width, shift, strips + task * DEPTH * width)
+        for task in range(columns // PANEL + 1):
+            _tiles(depth, strips, sums, task, columns)
         start += DEPTH
 
 
 cdef void _pack(
-    const floating[:, ::1] x, Py_ssize_t start, Py_ssize_t depth, const floating* shift, floating* a, floating* b,
-    Py_ssize_t panels_a, Py_ssize_t panel
+    const value[:, ::1] x, Py_ssize_t start, Py_ssize_t depth, Py_ssize_t first, const floating* shift,
+    floating* strip
 ) noexcept nogil:
-    """One panel of d = x - shift: 4 columns for the left operand, 3 vectors of columns for the right one."""
-    cdef Py_ssize_t lanes = _tile_columns(shift)
-    if panel < panels_a:
-        _pack_columns(x, start, depth, shift, panel * PANEL, PANEL, a + panel * DEPTH * PANEL)
-    else:
-        panel -= panels_a
-        _pack_columns(x, start, depth, shift, panel * lanes, lanes, b + panel * DEPTH * lanes)
-
-
-cdef inline void _pack_columns(
-    const floating[:, ::1] x, Py_ssize_t start, Py_ssize_t depth, const floating* shift, Py_ssize_t first,
-    Py_ssize_t width, floating* packed
-) noexcept nogil:
-    cdef Py_ssize_t columns = x.shape[1], k, j
-    cdef const floating* row
+    """d = x - shift, a strip of its columns; after the last column comes the one, then zeros."""
+    cdef Py_ssize_t columns = x.shape[1], width = _width(shift), k, j
+    cdef const value* row
     for k in range(depth):
         row = &x[start + k, 0] + first
         if first + width <= columns:
             for j in range(width):
-                packed[j] = row[j] - shift[first + j]
+                strip[j] = <floating>row[j] - shift[first + j]
         else:
-            for j in range(width):  # the last panel: after the columns comes the one, then zeros
-                packed[j] = row[j] - shift[first + j] if first + j < columns else first + j == columns
-        packed += width
+            for j in range(columns - first):
+                strip[j] = <floating>row[j] - shift[first + j]
+            strip[columns - first] = 1
+            for j in range(columns - first + 1, width):
+                strip[j] = 0
+        strip += width
 
 
 cdef void _tiles(
-    Py_ssize_t depth, const floating* a, const floating* b, double* sums, Py_ssize_t panel, Py_ssize_t panels_b
+    Py_ssize_t depth, const floating* strips, double* sums, Py_ssize_t panel, Py_ssize_t columns
 ) noexcept nogil:
-    """Add one row of tiles, from the diagonal on, to the sums."""
-    cdef Py_ssize_t lanes = _tile_columns(a), width = panels_b * lanes, right, i, j
+    """Add a row of tiles, 4 columns with all from the diagonal on, to the sums."""
+    cdef Py_ssize_t width = _width(strips), lanes = width // 3, pitch = (columns // width + 1) * width
+    cdef Py_ssize_t first = panel * PANEL, vector = first // lanes, last = columns // lanes + 1, vectors, i, j, k
+    cdef const floating* own = strips + first // width * DEPTH * width + first % width
     cdef int32_t offset[DEPTH]
+    cdef floating a[DEPTH * PANEL]
     cdef floating tile[TILE_SIZE]
     cdef double* row
-    for i in range(depth):
-        offset[i] = i * lanes
-    for right in range(panel * PANEL // lanes, panels_b):
-        multiply(3, 1, depth, a + panel * DEPTH * PANEL, 0, b + right * DEPTH * lanes, offset, False, tile, lanes)
+    for k in range(depth):
+        offset[k] = <int32_t>(k * width)
         for i in range(PANEL):
-            row = sums + (panel * PANEL + i) * width + right * lanes
-            for j in range(lanes):
-                row[j] += tile[i * lanes + j]
+            a[k * PANEL + i] = own[k * width + i]
+    while vector < last:
+        vectors = min(3 - vector % 3, last - vector)
+        multiply(vectors, 1, depth, &a[0], 0, strips + vector // 3 * DEPTH * width + vector % 3 * lanes, offset, False,
+                 tile, width)
+        for i in range(PANEL):
+            row = sums + (first + i) * pitch + vector * lanes
+            for j in range(vectors * lanes):
+                row[j] += tile[i * width + j]
+        vector += vectors
 
 
 cdef void _finish(
