@@ -16,7 +16,9 @@ Array: TypeAlias = NDArray[Any]
 # Rows of an eigenproblem for one thread. Measured at 784: two are faster by a quarter (some vectors) to a half (all),
 # but spin afterwards; below 256 they are no faster.
 SMALL = 1024
-PROJECT_BYTES = 1 << 18  # of a block of rows that is centred and multiplied while it is in cache
+BLOCK_BYTES = 1 << 18  # of a block that is centred and multiplied while it is in cache
+LANCZOS = 1200  # rows of an eigenproblem from which on, in float32, Lanczos' method beats a reduction to three diagonals
+LANCZOS_BLOCK = 4  # vectors that share a pass over the matrix: with more it takes more of them in all (measured)
 
 
 @cache
@@ -45,16 +47,106 @@ def _one_blas_thread() -> Iterator[None]:
         yield
 
 
-def eigh_largest(scatter: Array, k: int) -> tuple[Array, Array]:
-    """The k largest eigenvalues, descending, and their eigenvectors as rows. `scatter` may be overwritten."""
+def eigh_largest(scatter: Array, k: int, single: bool = False) -> tuple[Array, Array]:
+    """The k largest eigenvalues, descending, and their eigenvectors as rows. `scatter` may be overwritten.
+
+    `single`: as exact as float32 is enough.
+    """
     from scipy.linalg import eigh
 
     p = scatter.shape[0]
+    if single and p >= LANCZOS and 40 * k <= p:
+        found = _lanczos(scatter.astype(np.float32), k)
+        if found is not None:
+            return found
     few = 8 * k < p  # measured for p from 50 to 784: below about an eighth, `syevr` for some beats `syevd` for all
     subset, driver = ((p - k, p - 1), "evr") if few else (None, "evd")
     with _one_blas_thread() if p <= SMALL else nullcontext():
         values, vectors = eigh(scatter, subset_by_index=subset, driver=driver, overwrite_a=True, check_finite=False)
     return np.maximum(values[::-1][:k], 0.0), vectors.T[::-1][:k]
+
+
+def _lanczos(a: Array, k: int) -> tuple[Array, Array] | None:
+    """The k largest eigenvalues of a float32 matrix, and vectors, to a residual of 1e-5; None if that takes too long.
+
+    Block Lanczos, each block orthogonalised against all before it, twice (G. Golub, C. Van Loan, Matrix Computations,
+    10.3). The largest eigenvalues come out long before the others, as fast as gaps between them allow.
+    """
+    p, b = a.shape[0], LANCZOS_BLOCK
+    most = p // 4
+    basis, projected = np.empty((p, most + b), a.dtype, order="F"), np.zeros((most, most))
+    basis[:, :b] = np.linalg.qr(np.random.default_rng(0).standard_normal((p, b), np.float32))[0]
+    for m in range(b, most + 1, b):
+        known, new = basis[:, :m], a @ basis[:, m - b : m]
+        overlap = known.T @ new
+        new -= known @ overlap
+        again = known.T @ new
+        new -= known @ again
+        projected[:m, m - b : m] = overlap + again
+        projected[m - b : m, :m] = projected[:m, m - b : m].T
+        basis[:, m : m + b], border = np.linalg.qr(new)
+        if m >= 4 * k and m % (8 * b) == 0:
+            values, vectors = np.linalg.eigh(projected[:m, :m])
+            values, vectors = values[::-1][:k], vectors[:, ::-1][:, :k]
+            if np.linalg.norm(border @ vectors[-b:], axis=0).max() <= 1e-5 * values[0]:
+                return np.maximum(values, 0.0), (known @ vectors.astype(a.dtype)).T
+    return None
+
+
+def dual_scatter(x: Array, mean: Array, dtype: Any) -> Array:
+    """(x - mean) @ (x - mean).T, for wide x, in float64; products of blocks of columns are computed in `dtype`."""
+    n, p = x.shape
+    scatter = np.zeros((n, n))
+    step = max(BLOCK_BYTES // (8 * n), 256)
+    with np.errstate(invalid="ignore", over="ignore"):  # infinity is refused when the result shows it
+        for start in range(0, p, step):
+            block = x[:, start : start + step].astype(dtype) - mean[start : start + step].astype(dtype)
+            scatter += block @ block.T
+        scatter -= scatter.mean(axis=0)  # what rounding the mean has left
+        scatter -= scatter.mean(axis=1)[:, np.newaxis]
+    return scatter
+
+
+def from_dual(x: Array, mean: Array, vectors: Array) -> Array:
+    """Components (k, p) of x - mean, orthonormal, from eigenvectors (k, n) of its dual scatter matrix."""
+    components = np.empty((x.shape[1], len(vectors)))
+    step = max(BLOCK_BYTES // (8 * x.shape[0]), 256)
+    for start in range(0, x.shape[1], step):
+        block = x[:, start : start + step] - mean[start : start + step]
+        np.matmul(block.T, vectors.T, out=components[start : start + step])
+    return np.linalg.qr(components)[0].T
+
+
+def krylov(x: Array, mean: Array, k: int, extra: int, steps: int, random: Any) -> tuple[Array, Array]:
+    """The k largest singular values of x - mean, nearly, and right singular vectors as rows; x is not copied.
+
+    From `extra` more random vectors than k, a block Krylov space: what `steps` power iterations go through, all of it
+    instead of the last (C. Musco, C. Musco, Randomized block Krylov methods, 2015). 2 * (steps + 1) passes over x.
+    """
+    size = min(k + extra, *x.shape)
+    steps = max(min(steps, min(x.shape) // size - 1), 0)
+    left = np.empty((x.shape[0], (steps + 1) * size), x.dtype, order="F")
+    right = np.empty((x.shape[1], (steps + 1) * size), x.dtype, order="F")
+    start = random.standard_normal((x.shape[1], size)).astype(x.dtype)
+    for first in range(0, left.shape[1], size):
+        block, known = slice(first, first + size), left[:, :first]
+        new = project(x, mean, start.T)
+        for _ in range(2):
+            new -= known @ (known.T @ new)
+        left[:, block] = np.linalg.qr(new)[0]
+        right[:, block] = _adjoint(x, mean, left[:, block])
+        start = np.linalg.qr(right[:, block])[0]
+    vectors, values, _ = np.linalg.svd(right, full_matrices=False)
+    return values[:k], vectors[:, :k].T
+
+
+def _adjoint(x: Array, mean: Array, y: Array) -> Array:
+    """(x - mean).T @ y, in blocks of rows."""
+    result = np.zeros((x.shape[1], y.shape[1]), x.dtype)
+    step = max(BLOCK_BYTES // (8 * x.shape[1]), 64)
+    for start in range(0, x.shape[0], step):
+        result += (x[start : start + step] - mean.astype(x.dtype)).T @ y[start : start + step]
+    return result
 
 
 def svd_centred(x: Array, mean: Array) -> tuple[Array, Array]:
@@ -85,7 +177,7 @@ def project(x: Array, mean: Array, components: Array) -> Array:
     """(x - mean) @ components.T, in blocks of rows: no centred copy, and no cancellation."""
     result = np.empty((x.shape[0], components.shape[0]), x.dtype)
     basis = np.ascontiguousarray(components.T, dtype=x.dtype)
-    step = max(PROJECT_BYTES // (8 * max(x.shape[1], 1)), 64)
+    step = max(BLOCK_BYTES // (8 * max(x.shape[1], 1)), 64)
     for start in range(0, x.shape[0], step):
         block = (x[start : start + step] - mean).astype(x.dtype, copy=False)
         np.matmul(block, basis, out=result[start : start + step])

@@ -59,6 +59,7 @@ def _short_rows(problem: Any) -> bool:
 
 
 def _copy_fits(problem: Any) -> bool:
+    """Of all channels, though `direct` copies some at a time: with so large a copy `im2col` is faster."""
     plane = _copied(problem, 1, min(problem.out.shape[3], 24))
     return bool(problem.weight.shape[1] * plane * problem.x.itemsize <= 2**22)
 
@@ -116,9 +117,8 @@ def _few_pixels(problem: Any) -> bool:
     _, channels, kernel_h, kernel_w = problem.weight.shape
     pixels, taps = problem.out.shape[2] * problem.out.shape[3], channels * kernel_h * kernel_w
     few = pixels <= (4 if kernel_h * kernel_w == 1 else 16) and taps >= 64
-    return bool(pixels == 1 and problem.x.shape[2:] == (kernel_h, kernel_w)) or bool(
-        few and problem.weight.shape[0] >= 16 * problem.groups
-    )
+    image = pixels == 1 and problem.x.shape[2:] == (kernel_h, kernel_w) and problem.pad_top == problem.pad_left == 0
+    return bool(image or (few and problem.weight.shape[0] >= 16 * problem.groups))
 
 
 NEEDS: dict[str, Callable[[Any], bool]] = {
@@ -136,7 +136,7 @@ NEEDS: dict[str, Callable[[Any], bool]] = {
 PAYS: dict[str, Callable[[Any], bool]] = {
     "a padded copy is smaller than the patches, with short gaps": _copy_is_small,
     "up to 160 taps, rows of full vectors": _few_taps,
-    "up to 16 windows, of 64 taps or more, or a window that is the image": _few_pixels,
+    "up to 16 windows (4 of 1 x 1) of 64 taps or more, for 16 outputs a group; or one that is the image": _few_pixels,
     "one output a group and fewer than 12 channels, or 3 and one channel": _few_outputs,
     # Vectors of 2 x 8 outputs would be empty for the greater part; a dot product does with one output.
     "fewer than 8 outputs a group": lambda problem: problem.grad_out.shape[1] // problem.groups < 8,

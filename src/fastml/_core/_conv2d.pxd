@@ -118,7 +118,7 @@ cdef inline void fill_offsets(
                 offset += 1
 
 
-cdef struct Blocks:  # of windows, each with what all its channels need of the image: a copy that a cache holds
+cdef struct Blocks:  # of windows, and what some channels need of the image for them: a copy that a cache holds
     Axis vertical
     Axis horizontal
     Py_ssize_t groups
@@ -137,7 +137,7 @@ cdef inline Blocks cut(
     Axis vertical, Axis horizontal, Py_ssize_t images, Py_ssize_t groups, Py_ssize_t channels,
     Py_ssize_t most_positions, Py_ssize_t size, Py_ssize_t n_threads
 ) noexcept nogil:
-    """As many rows as make `most_positions` and `size` values; of long rows, or very many channels, a piece.
+    """As many rows as make `most_positions` and `size` values; of long rows a piece.
 
     And then as many blocks for each thread, if that can be: how windows are cut into blocks changes no bit.
     """

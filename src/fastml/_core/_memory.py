@@ -14,23 +14,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-APART = 2**17  # bytes between two rows; 2**16 were not enough (measured). They are never touched, and take no memory
-MOST_KEPT = 2**25  # bytes, of one use in one thread; what is larger is given back
+APART = 2**17  # bytes between two rows; 2**16 were not enough (measured)
+MOST_KEPT = 2**25  # bytes that are asked for, of one use in one thread; what is larger is given back
 _kept = threading.local()
 
 
 def working_memory(use: str, rows: int, size: int, dtype: DTypeLike, value: float | None = None) -> NDArray[Any]:
     """An array (rows, at least size) for this thread until it asks for the same use again.
 
-    `value` is in the first `size` places of each row, or anything, if None. A row is for one thread of OpenMP.
+    `value` is in the first `size` places of each row, or anything, if None. Rows are for threads of OpenMP; what these
+    share is one row.
     """
-    n_bytes = rows * (-(-size * np.dtype(dtype).itemsize // 64) * 64 + APART)  # rows begin where a cache line does
+    asked = -(-size * np.dtype(dtype).itemsize // 64) * 64  # rows begin where a line of the cache does
+    n_bytes = rows * (asked + (APART if rows > 1 else 0))
     buffers = _kept.__dict__
     buffer = buffers.get(use)
     if buffer is None or buffer.size < n_bytes:
         buffer = np.empty(n_bytes + 64, np.uint8)
-        buffer = buffer[-buffer.ctypes.data % 64 :]  # where a line of the cache begins
-        if n_bytes <= MOST_KEPT:
+        buffer = buffer[-buffer.ctypes.data % 64 :]
+        if rows * asked <= MOST_KEPT:
             buffers[use] = buffer
     memory = buffer[:n_bytes].view(dtype).reshape(rows, -1)
     if value is not None:

@@ -4,7 +4,7 @@ from libc.string cimport memcpy, memset
 
 import numpy as np
 
-from fastml._core._conv2d cimport ceil_div
+from fastml._core._conv2d cimport SLACK, ceil_div
 from fastml._core._conv2d_backward cimport (
     DOT_TAPS,
     MOST_SCRATCH,
@@ -282,7 +282,7 @@ def dots(
     p.chunk = min(p.chunk, ceil_div(DOT_TAPS, p.area))  # few channels are many tasks
     chunks = ceil_div(p.channels, p.chunk)
     cdef Py_ssize_t[::1] offset = np.empty(p.chunk * p.area, dtype=np.intp)
-    cdef floating[:, ::1] scratch = working_memory("blocks", n_threads, p.chunk * p.plane, dtype)
+    cdef floating[:, ::1] scratch = working_memory("blocks", n_threads, p.chunk * p.plane + SLACK, dtype)
     cdef Py_ssize_t pitch = ceil_div(p.columns.block, lanes) * lanes
     cdef floating[:, ::1] grads = working_memory("gradients", n_threads, p.rows.block * pitch, dtype)
     with nogil:

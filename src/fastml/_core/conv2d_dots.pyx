@@ -4,7 +4,7 @@ from libc.string cimport memset
 
 import numpy as np
 
-from fastml._core._conv2d cimport ceil_div
+from fastml._core._conv2d cimport TASKS, ceil_div
 from fastml._core._types cimport floating
 
 from fastml._core._memory import working_memory
@@ -21,7 +21,7 @@ cdef enum:
     ROWS = 4  # outputs in registers
     COLUMNS = 3  # patches in registers
     BLOCK_BYTES = 1 << 20  # of patches that are laid out at a time, in the cache that cores share
-    TASK = 16  # outputs
+    TASK = 16  # outputs of a task
 
 
 def dots(
@@ -50,10 +50,13 @@ def dots(
     cdef Py_ssize_t pixels = out.shape[2] * out.shape[3], patches = x.shape[0] * pixels, first = 0, count, task
     cdef Py_ssize_t block = max(BLOCK_BYTES // (groups * taps * sizeof(floating)), 1)
     cdef Py_ssize_t tasks = ceil_div(outputs, TASK), pitch = groups * taps
-    cdef bint in_place = (pixels == 1 and pad_top == pad_left == 0 and x.shape[2] == weight.shape[2]
+    cdef bint dense = (dilation_h == 1 or weight.shape[2] == 1) and (dilation_w == 1 or weight.shape[3] == 1)
+    cdef bint in_place = (pixels == 1 and dense and pad_top == pad_left == 0 and x.shape[2] == weight.shape[2]
                           and x.shape[3] == weight.shape[3])
+    # Of few outputs, there are too few tasks for all threads: then each takes some of the patches.
+    cdef Py_ssize_t pieces = ceil_div(TASKS * n_threads, groups * tasks), part, piece
     cdef floating[:, ::1] memory = working_memory(
-        "blocks", 1, 0 if in_place else min(block, patches) * pitch, np.float32 if floating is float else np.float64
+        "blocks", 1, 1 if in_place else min(block, patches) * pitch, np.float32 if floating is float else np.float64
     )
     cdef const floating* laid
     with nogil:
@@ -69,10 +72,13 @@ def dots(
                              (first + task // groups) % pixels // out.shape[3] * stride_h - pad_top,
                              (first + task // groups) % out.shape[3] * stride_w - pad_left, dilation_h, dilation_w,
                              &memory[0, 0] + task * taps)
-            for task in prange(groups * tasks, num_threads=n_threads, schedule="static"):
-                _some_outputs(weight, bias, residual, relu, out, task // tasks * outputs + task % tasks * TASK,
-                              min(TASK, outputs - task % tasks * TASK), taps, laid + task // tasks * taps, pitch, first,
-                              count)
+            for task in prange(groups * tasks * pieces, num_threads=n_threads, schedule="static"):
+                part, piece = task // pieces, task % pieces
+                _some_outputs(
+                    weight, bias, residual, relu, out, part // tasks * outputs + part % tasks * TASK,
+                    min(TASK, outputs - part % tasks * TASK), taps, laid + part // tasks * taps, pitch, first,
+                    count * piece // pieces, count * (piece + 1) // pieces,
+                )
             first += count
 
 
@@ -82,8 +88,8 @@ cdef void _lay_out(
 ) noexcept nogil:
     """One patch of a group, in the order of its weights."""
     cdef Py_ssize_t h = x.shape[2], w = x.shape[3], c, i, j
-    cdef Py_ssize_t first_row = inside(top, dilation_h, 0, kernel_h), rows = inside(top, dilation_h, h, kernel_h)
-    cdef Py_ssize_t first = inside(left, dilation_w, 0, kernel_w), last = inside(left, dilation_w, w, kernel_w)
+    cdef Py_ssize_t first_row = _inside(top, dilation_h, 0, kernel_h), rows = _inside(top, dilation_h, h, kernel_h)
+    cdef Py_ssize_t first = _inside(left, dilation_w, 0, kernel_w), last = _inside(left, dilation_w, w, kernel_w)
     cdef const floating* row
     memset(to, 0, channels * kernel_h * kernel_w * sizeof(floating))
     for c in range(channels):
@@ -95,7 +101,7 @@ cdef void _lay_out(
         to += kernel_h * kernel_w
 
 
-cdef inline Py_ssize_t inside(Py_ssize_t start, Py_ssize_t step, Py_ssize_t end, Py_ssize_t most) noexcept nogil:
+cdef inline Py_ssize_t _inside(Py_ssize_t start, Py_ssize_t step, Py_ssize_t end, Py_ssize_t most) noexcept nogil:
     """The first of `most` taps at start + i * step that is not before `end`."""
     return min(max(0, ceil_div(end - start, step)), most) if start < end else 0
 
@@ -103,16 +109,16 @@ cdef inline Py_ssize_t inside(Py_ssize_t start, Py_ssize_t step, Py_ssize_t end,
 cdef void _some_outputs(
     const floating[:, :, :, ::1] weight, const floating[::1] bias, const floating[:, :, :, ::1] residual, bint relu,
     floating[:, :, :, ::1] out, Py_ssize_t o, Py_ssize_t outputs, Py_ssize_t taps, const floating* patches,
-    Py_ssize_t pitch, Py_ssize_t first, Py_ssize_t count
+    Py_ssize_t pitch, Py_ssize_t first, Py_ssize_t column, Py_ssize_t last
 ) noexcept nogil:
-    """`outputs` channels from o on, for `count` pixels of all images from the first on."""
-    cdef Py_ssize_t pixels = out.shape[2] * out.shape[3], row, rows, column, columns, i, j, patch, at
+    """`outputs` channels from o on, for some of the patches, of which the first is pixel `first` of all images'."""
+    cdef Py_ssize_t pixels = out.shape[2] * out.shape[3], row, rows, columns, i, j, patch, at
     cdef floating sums[ROWS * COLUMNS]
     cdef floating y
-    for row in range(o, o + outputs, 4):
-        rows = min(ROWS, o + outputs - row)
-        for column in range(0, count, 3):
-            columns = min(COLUMNS, count - column)
+    while column < last:
+        columns = min(COLUMNS, last - column)
+        for row in range(o, o + outputs, 4):
+            rows = min(ROWS, o + outputs - row)
             dots_of(columns, taps, rows, &weight[row, 0, 0, 0], taps, patches + column * pitch, pitch, sums)
             for i in range(rows):
                 for j in range(columns):
@@ -122,3 +128,4 @@ cdef void _some_outputs(
                     if residual.shape[0]:
                         y += (&residual[0, 0, 0, 0])[at]
                     (&out[0, 0, 0, 0])[at] = 0 if relu and y < 0 else y
+        column += columns

@@ -24,7 +24,7 @@ from fastml._core._memory import working_memory
 
 cdef enum:
     LEAST_PANELS = 8  # of a task, or packing pixels for a few outputs would cost more than it saves
-    MOST_PANELS = 1024  # of a task, whose sums take 192 values an output
+    MOST_PANELS = 1024  # of a task, whose sums take STRIPS strips an output
 
 
 def gemm(

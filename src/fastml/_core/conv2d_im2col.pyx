@@ -24,8 +24,8 @@ from fastml._core._memory import working_memory
 
 cdef enum:
     LEAST_PANELS = 8  # of a task, or packing patches for a few outputs would cost more than it saves
-    MOST_PANELS = 1024  # of a task, whose sums take 192 values an output
-    MOST_PIECES = 192  # of rows, in STRIPS strips: each value may be in a row of its own
+    MOST_PANELS = 1024  # of a task, whose sums take STRIPS strips an output
+    MOST_PIECES = 192  # of rows, in STRIPS strips of 24 values at the most: each may be in a row of its own
 
 
 cdef struct Geometry:

@@ -309,13 +309,14 @@ cdef void _directly(
     for i in range(16):
         total[i] = 0
     for c in range(t.channels):
-        for i in range(36):
-            y, z = top - t.pad_top + i // 6, left - t.pad_left + i % 6
-            patch[i] = x[n, group * t.channels + c, y, z] if 0 <= y < t.h and 0 <= z < t.w else 0
+        for i in range(t.m + 2):
+            for j in range(t.m + 2):
+                y, z = top - t.pad_top + i, left - t.pad_left + j
+                patch[6 * i + j] = x[n, group * t.channels + c, y, z] if 0 <= y < t.h and 0 <= z < t.w else 0
         for tap in range(9):
             one = weight[o, c, tap // 3, tap % 3]
-            for i in range(4):
-                for j in range(4):
+            for i in range(t.m):
+                for j in range(t.m):
                     total[4 * i + j] += one * patch[6 * (i + tap // 3) + j + tap % 3]
     for i in range(min(t.m, out.shape[2] - top)):
         for j in range(min(t.m, out.shape[3] - left)):

@@ -53,8 +53,8 @@
         }                                                                                                              \
     }                                                                                                                  \
     /* 3 x 3 windows of one channel: a vector of them, or two (`pair`), one below the other, which share two of the 4  \
-       rows that they read. x[i] is where the first window begins in row i. At an `edge`, `inside` masks what does not \
-       count. */                                                                                                       \
+       rows that they read. x[i] is where the first window begins in its row i, x[3 + i] where the one below does: so  \
+       x[5] is the fourth row. At an `edge`, `inside` masks what does not count. */                                    \
     INLINE void windows_##SUFFIX(int stride, int pair, int edge, ptrdiff_t j, ptrdiff_t n, const VECTOR *k,            \
                                  const MASK *inside, const REAL *const *x, REAL bias, const REAL *residual, int relu,  \
                                  REAL *out) {                                                                          \

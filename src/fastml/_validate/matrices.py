@@ -146,17 +146,23 @@ def standardize(
 
 
 def pca(
-    X: Any, n_components: Any = None, *, solver: Any = "auto", whiten: Any = False
-) -> tuple[Pca, int | float | None]:
-    """The problem, and n_components as an integer, a fraction of the variance, or None for all.
+    X: Any, n_components: Any = None, *, solver: Any = "auto", whiten: Any = False, n_oversamples: Any = 10,
+    n_iterations: Any = 4, random_state: Any = 0,
+) -> tuple[Pca, int | float | None, np.random.RandomState | np.random.Generator]:
+    """The problem; n_components as an integer, a fraction of the variance, or None for all; and the generator.
 
-    The scatter matrix is empty where no solver will ask for it.
+    The scatter matrix is empty where a wide X has a smaller one, of rows by rows.
     """
     x = ready(_matrix(X), "X")
     if x.shape[0] < 2 or x.shape[1] < 1:
         raise ValueError(f"X must have at least 2 rows and 1 column, got shape {x.shape}")
-    choice(solver, "solver", ("auto", "covariance_eigh", "full"))
+    choice(solver, "solver", ("auto", "covariance_eigh", "full", "randomized"))
     flag(whiten, "whiten")
+    integer(n_oversamples, "n_oversamples", 1)
+    integer(n_iterations, "n_iterations", 0)
+    random = random_state
+    if not isinstance(random, np.random.RandomState | np.random.Generator):
+        random = np.random.default_rng(integer(random, "random_state", 0))
     if n_components is not None:
         if isinstance(n_components, float | np.floating):
             n_components = number(n_components, "n_components", 0)
@@ -164,9 +170,9 @@ def pca(
                 raise ValueError(f"n_components must be in (0, 1) when it is a fraction, got {n_components}")
         else:
             n_components = integer(n_components, "n_components", 1, min(x.shape))
-    columns = x.shape[1] if solver == "covariance_eigh" or (solver == "auto" and x.shape[0] >= x.shape[1]) else 0
+    columns = x.shape[1] if x.shape[0] >= x.shape[1] else 0
     size_fits((columns, columns), 8, "the scatter matrix of X")
-    return Pca(x, np.empty(x.shape[1]), np.empty((columns, columns))), n_components
+    return Pca(x, np.empty(x.shape[1]), np.empty((columns, columns))), n_components, random
 
 
 def rows_of(X: Any, columns: int, name: str) -> Array:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import decomposition
 from sklearn.base import _fit_context
-from sklearn.utils import assert_all_finite
+from sklearn.utils import assert_all_finite, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastml import _linalg
@@ -16,22 +16,24 @@ from fastml.ops.pca import PCAResult, pca
 
 CHECKS = {"accept_sparse": ("csr", "csc"), "dtype": FLOATS}  # scikit-learn's own
 
-SMALL = 500  # rows or columns up to which exact is always fast enough
+LARGE = 4000  # rows or columns, the fewer of them, from which on an exact answer takes seconds
+ITERATIONS = 4  # of the block Krylov method, for "auto": more variance than scikit-learn's 7 power iterations (measured)
 
 
 class PCA(decomposition.PCA):
     """scikit-learn's `PCA`, with its parameters, attributes, methods and errors, and `svd_solver_`: what was used.
 
     On fastml's kernels: `fit` and `fit_transform` of what becomes a dense float32 or float64 matrix, with `svd_solver`
-    "covariance_eigh", "full" or "auto"; and `transform` of such a matrix, whoever did the fit. On scikit-learn's code:
-    sparse matrices, the solvers "arpack" and "randomized", `n_components` "mle" and 0, a single row, array API
-    dispatch; and with "auto", few components of a large matrix where "randomized" costs less than exact components:
-    both shapes above 500, k < 0.8 min(X.shape), and X wide or p + 5 p^2 / n > 64 (k + 10).
+    "covariance_eigh", "full", "randomized" or "auto"; and `transform` of such a matrix, whoever did the fit. On
+    scikit-learn's code: sparse matrices, the solver "arpack", `n_components` "mle" and 0, a single row, array API
+    dispatch.
 
-    For the rest "auto" is exact: "covariance_eigh" for rows >= columns, unless accuracy asks for "full" (`fastml.pca`
-    says when), and "full" for wide data. What differs: the mean is subtracted before anything is rounded, so that
-    uncentred data do no harm; `fit_transform(X)` is `fit(X).transform(X)`; constant data have an
-    explained_variance_ratio_ of 0, not NaN; X is not overwritten, `copy` or not.
+    "auto" is exact up to min(X.shape) = 4000: "covariance_eigh", unless accuracy asks for "full" (`fastml.pca` says
+    when); beyond, and for less than 0.8 min(X.shape) components, "randomized". That one is a block Krylov method, and
+    where min(X.shape) <= 1000 exact, as this takes less time: `svd_solver_` tells. `power_iteration_normalizer` makes
+    no difference: it is QR always. What differs: the mean is subtracted before anything is rounded, so that uncentred
+    data do no harm; `fit_transform(X)` is `fit(X).transform(X)`; constant data have an explained_variance_ratio_ of 0,
+    not NaN; X is not overwritten, `copy` or not.
 
     >>> import numpy as np, fastml
     >>> cross = np.array([[6.0, 8.0], [-6.0, -8.0], [4.0, -3.0], [-4.0, 3.0]]) + 1e6
@@ -80,8 +82,9 @@ class PCA(decomposition.PCA):
     def _fit_on_kernels(self, X: Any) -> NDArray[Any] | None:
         """Fit, and return X validated; None where that is left to scikit-learn's code."""
         k = int(self.n_components) if isinstance(self.n_components, Integral) else self.n_components
-        dense_solver = self.svd_solver in ("auto", "covariance_eigh", "full")
-        if left_to_sklearn(self) or not dense_solver or k in ("mle", 0):
+        if left_to_sklearn(self) or self.svd_solver == "arpack" or k in ("mle", 0):
+            return None
+        if self.svd_solver == "randomized" and not isinstance(k, int):
             return None
         array: NDArray[Any] = validate_data(self, X, **CHECKS, ensure_all_finite=False)
         if not for_kernels(array) or array.shape[0] == 1:
@@ -89,15 +92,25 @@ class PCA(decomposition.PCA):
         if isinstance(k, int):
             if k > min(array.shape):
                 return None  # for scikit-learn's error message
-            if self.svd_solver == "auto" and _randomized(array.shape, k):
-                return None
         try:
-            result = pca(array, k, solver=self.svd_solver, whiten=self.whiten)
+            result = self._solve(array, k)
         except ValueError:
             assert_all_finite(array, input_name="X", estimator_name="PCA")  # in scikit-learn's words
             raise
         self._keep(result)
         return array
+
+    def _solve(self, array: NDArray[Any], k: Any) -> PCAResult:
+        smaller, solver = min(array.shape), self.svd_solver
+        if solver == "auto" and smaller > LARGE and isinstance(k, int) and k < 0.8 * smaller:
+            solver = "randomized"
+        if solver != "randomized":
+            return pca(array, k, solver=solver, whiten=self.whiten)
+        return pca(
+            array, k, solver=solver, whiten=self.whiten, n_oversamples=self.n_oversamples,
+            n_iterations=ITERATIONS if self.iterated_power == "auto" else self.iterated_power,
+            random_state=check_random_state(self.random_state),
+        )  # fmt: skip
 
     def _keep(self, result: PCAResult) -> None:
         """Set the attributes, named and typed as scikit-learn's."""
@@ -119,14 +132,3 @@ class PCA(decomposition.PCA):
             smallest = np.finfo(self.explained_variance_.dtype).eps
             result /= np.maximum(np.sqrt(self.explained_variance_), smallest)
         return result
-
-
-def _randomized(shape: tuple[int, ...], k: int) -> bool:
-    """Whether "auto" leaves this to scikit-learn, which then takes "randomized": a few components of a large matrix.
-
-    Divided by n p, exact costs p flops for the scatter matrix and about 5 p^2 / n for its eigenvectors; 16 passes over
-    X with k + 10 vectors cost 32 (k + 10), of products so narrow that they run at half speed.
-    """
-    n, p = shape
-    exact_costs_more = p > n or p + 5 * p * p / n > 64 * (k + 10)
-    return min(shape) > SMALL and k < 0.8 * min(shape) and exact_costs_more

@@ -1,6 +1,7 @@
 """Principal component analysis."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastml import _dispatch, _linalg, _threads, _validate
 from fastml.ops import moments
+
+
+EXACT = 1000  # rows or columns, the fewer of them, up to which exact components take less time than random ones
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +29,7 @@ class PCAResult:
     noise_variance: float
     n_samples: int
     whiten: bool
-    solver: str  # what was used: "covariance_eigh" or "full"
+    solver: str  # what was used: "covariance_eigh", "full" or "randomized"
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
         """(X - mean) @ components.T, of X's dtype; with `whiten`, divided by the standard deviations."""
@@ -53,6 +57,9 @@ def pca(
     *,
     solver: str = "auto",
     whiten: bool = False,
+    n_oversamples: int = 10,
+    n_iterations: int = 4,
+    random_state: int | np.random.RandomState | np.random.Generator = 0,
     n_threads: int | None = None,
     backend: str | None = None,
 ) -> PCAResult:
@@ -62,9 +69,13 @@ def pca(
     ----------
     X: (rows, columns), at least 2 rows; float32 or float64, any layout; integers are computed as float64.
     n_components: how many to keep; or a number in (0, 1), the share of variance to reach; None for all, min(X.shape).
-    solver: "covariance_eigh" (scatter matrix and its eigenvectors), "full" (QR, then SVD of the triangle; more exact,
-        slower), or "auto": the first for rows >= columns, unless accuracy asks for the second (below).
+    solver: "covariance_eigh" (the scatter matrix of columns, or of rows if these are fewer, and its eigenvectors);
+        "full" (as exact as an SVD: products in float64, and where they lose digits QR, then SVD of the triangle); "auto":
+        the first, unless accuracy asks for the second (below); or "randomized": near the largest components in a few
+        passes over X, where min(X.shape) > 1000; below that exact ones take less time, and are what it gives.
     whiten: `transform` gives unit variances.
+    n_oversamples, n_iterations, random_state: of "randomized": vectors beside n_components, how often X'X is applied to
+        them, and the seed, or generator, that they are drawn from.
     n_threads, backend: of the kernel, for this call; None for what `set_num_threads` and `set_backend` say. LAPACK goes
         by the limits of its own threads.
 
@@ -72,12 +83,13 @@ def pca(
 
     Raises TypeError for dtypes; ValueError for shapes, NaN or infinity, and n_components out of range.
 
-    A scatter matrix holds squares: an eigenvalue below sqrt(eps) of the largest has lost half of its digits. Where one
-    that was asked for, or the sum of the others, is that small, "auto" goes on to "full". The mean is subtracted before
-    anything is rounded, so the result is right on uncentred data. Signs: the largest entry of each component is
-    positive. Cost: rows * columns^2 flops in one pass over X, and an eigenproblem; "full" takes twice as many, and a
-    centred copy.
-    scikit-learn: `PCA(n_components).fit(X)`. K. Pearson (1901), Philosophical Magazine 2.
+    A scatter matrix holds squares, of which an eigenvalue far below the largest loses digits. Where one that was asked
+    for, or the sum of the others, is below 1e-3 of the largest, "auto" computes products of float32 in float64; below
+    1e-6 in float64 it takes QR and SVD; "full" does so below 1e-2. So variances are right to about 1e-4 for float32 and
+    1e-9 for float64. The mean is subtracted before anything is rounded, so the result is right on uncentred data. Signs:
+    the largest entry of each component is positive. Cost: rows * columns * min(X.shape) flops in one pass over X, and an
+    eigenproblem; QR takes twice as many, at a third of the speed, and a centred copy. scikit-learn:
+    `PCA(n_components).fit(X)`. K. Pearson (1901), Philosophical Magazine 2.
 
     >>> import numpy as np, fastml
     >>> cross = np.array([[6.0, 8.0], [-6.0, -8.0], [4.0, -3.0], [-4.0, 3.0]]) + 1e6
@@ -85,49 +97,93 @@ def pca(
     >>> result.components.round(6), result.explained_variance.round(3)
     (array([[0.6, 0.8]]), array([66.667]))
     """
-    problem, keep = _validate.pca(X, n_components, solver=solver, whiten=whiten)
-    if problem.scatter.size:
-        kernel = _dispatch.kernel("pca", problem, backend)
-        kernel(*problem, _threads.count(n_threads, problem.work))
-        if solver == "covariance_eigh" or np.isfinite(problem.scatter).all():
-            result = _covariance_eigh(problem, keep, whiten)
-            if solver == "covariance_eigh" or not _lost_digits(result):
-                return result
-    return _full(problem, keep, whiten, n_threads, backend)
+    problem, keep, random = _validate.pca(
+        X, n_components, solver=solver, whiten=whiten, n_oversamples=n_oversamples, n_iterations=n_iterations,
+        random_state=random_state,
+    )
+    at_most = keep if isinstance(keep, int) else min(problem.x.shape)
+    wanted = partial(_result, problem, keep, whiten)
+    if solver == "randomized" and isinstance(keep, int) and min(problem.x.shape) > EXACT:
+        found = _krylov(problem, at_most, n_oversamples, n_iterations, random, n_threads, backend)
+        return wanted(*found, solver)
+    for precise in _precisions(problem.x, solver):
+        squares, components, total = _eigen(problem, at_most, precise, n_threads, backend)
+        result = wanted(squares, components, total, solver if solver == "full" else "covariance_eigh")
+        if solver == "covariance_eigh" or not _lost_digits(result, 1e-2 if solver == "full" else 1e-6, precise):
+            return result
+    return wanted(*_svd(problem, n_threads, backend), "full")
 
 
-def _lost_digits(result: PCAResult) -> bool:
-    """Whether the smallest variance kept, or all that was left out, is too small for a matrix of squares to tell."""
+def _precisions(x: NDArray[Any], solver: str) -> tuple[bool, ...]:
+    """Whether to compute the products of a scatter matrix in float64; first this, and if digits are lost, that."""
+    if x.dtype == np.float64:
+        return (True,)
+    return {"covariance_eigh": (False,), "full": (True,)}.get(solver, (False, True))
+
+
+def _lost_digits(result: PCAResult, smallest: float, precise: bool) -> bool:
+    """Whether the smallest variance kept, or all that was left out, is too small for a matrix of squares to tell.
+
+    `smallest` is its share of the largest in float64. Products of float32 lose it below 1e-3; if they are computed in
+    float64, never: float32 itself tells singular values apart down to 1e-7 of the largest, or 1e-14 of its square.
+    """
     variance = result.explained_variance
     dtype = np.finfo(variance.dtype)
     if variance[0] < dtype.tiny / dtype.eps:  # products underflowed
-        return True
-    smallest = np.sqrt(dtype.eps) * variance[0]
+        return not precise or dtype.dtype == np.float64
+    if dtype.dtype == np.float32:
+        smallest = 1e-14 if precise else 1e-3
     left_out = min(result.n_samples, result.mean.size) - variance.size
-    return bool(variance[-1] < smallest or (left_out and result.noise_variance * left_out < smallest))
+    least = smallest * float(variance[0])
+    return bool(variance[-1] < least or (left_out and result.noise_variance * left_out < least))
 
 
-def _covariance_eigh(problem: Any, keep: int | float | None, whiten: bool) -> PCAResult:
-    _validate.finite_result(problem.x, problem.scatter)
-    total = float(problem.scatter.trace())
-    at_most = keep if isinstance(keep, int) else min(problem.x.shape)
-    squares, components = _linalg.eigh_largest(problem.scatter, at_most)
-    return _result(problem, squares, components, total, keep, whiten, "covariance_eigh")
+def _eigen(
+    problem: Any, at_most: int, precise: bool, n_threads: int | None, backend: str | None
+) -> tuple[Any, Any, float]:
+    """Squares of singular values, components and the sum of all squares, from the smaller scatter matrix."""
+    x, single = problem.x, not precise
+    if problem.scatter.size:
+        double = x.dtype == np.float32 and precise
+        kernel = _precise(problem, backend) if double else _dispatch.kernel("pca", problem, backend)
+        kernel(*problem, _threads.count(n_threads, problem.work))
+        scatter = problem.scatter
+    else:
+        problem.mean[:] = moments.compute(_validate.moments(x)[0], n_threads, backend).mean
+        scatter = _linalg.dual_scatter(x, problem.mean, np.float64 if precise else x.dtype)
+    _validate.finite_result(x, scatter)
+    total = float(scatter.trace())
+    squares, vectors = _linalg.eigh_largest(scatter, at_most, single)
+    return squares, vectors if problem.scatter.size else _linalg.from_dual(x, problem.mean, vectors), total
 
 
-def _full(
-    problem: Any, keep: int | float | None, whiten: bool, n_threads: int | None, backend: str | None
-) -> PCAResult:
+def _precise(problem: Any, backend: str | None) -> Any:
+    """The kernel that computes products of float32 in float64; those of NumPy and Numba all do."""
+    backend = _dispatch.current_backend(backend)
+    return _dispatch.kernel("pca", problem, backend, "precise" if backend == "cython" else "auto")
+
+
+def _krylov(
+    problem: Any, k: int, extra: int, steps: int, random: Any, n_threads: int | None, backend: str | None
+) -> tuple[Any, Any, float]:
+    stats = moments.compute(_validate.moments(problem.x)[0], n_threads, backend)
+    _validate.finite_result(problem.x, stats.m2)
+    problem.mean[:] = stats.mean
+    values, components = _linalg.krylov(problem.x, problem.mean, k, extra, steps, random)
+    return np.square(values, dtype=np.float64), components, float(stats.m2.sum())
+
+
+def _svd(problem: Any, n_threads: int | None, backend: str | None) -> tuple[Any, Any, float]:
     _validate.finite_result(problem.x, problem.x)
     problem.mean[:] = moments.compute(_validate.moments(problem.x)[0], n_threads, backend).mean
     values, components = _linalg.svd_centred(problem.x, problem.mean)
     with np.errstate(over="ignore"):
         squares = np.square(values, dtype=np.float64)
-    return _result(problem, squares, components, float(squares.sum()), keep, whiten, "full")
+    return squares, components, float(squares.sum())
 
 
 def _result(
-    problem: Any, squares: Any, components: Any, total: float, keep: Any, whiten: bool, solver: str
+    problem: Any, keep: Any, whiten: bool, squares: Any, components: Any, total: float, solver: str
 ) -> PCAResult:
     n, dtype, rank = problem.x.shape[0], problem.x.dtype, min(problem.x.shape)
     with np.errstate(over="ignore"):
