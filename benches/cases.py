@@ -60,6 +60,7 @@ class Case:
             "batch_norm_backward": self._gradient_of_channels,
             "max_pool2d_backward": self._gradient_of_maxima,
             "avg_pool2d_backward": self._gradient_of_means,
+            "pca_transform": self._components,
         }
         return others[self.op](x, random, options) if self.op in others else ((x,), options)
 
@@ -77,6 +78,11 @@ class Case:
         sample = x if len(x) > 1 else normal(1000, x.shape[1], offset=3)().astype(x.dtype)
         fitted = implementation(**options).fit(sample)
         return lambda: fitted.transform(x)
+
+    def _components(self, x: Any, random: Any, options: Any) -> Any:
+        """The mean, and k directions of length 1; `components` is their number."""
+        basis = random.normal(size=(options.pop("components"), x.shape[1])) / np.sqrt(x.shape[1])
+        return (x, x.mean(axis=0, dtype=np.float64), basis.astype(x.dtype)), options
 
     def _filters(self, x: Any, random: Any, options: Any) -> Any:
         fan_in = np.prod(self.weight[1:])
@@ -155,6 +161,9 @@ def cost(case: Case, dtype: str) -> Cost:
         return Cost(given + again, written, 8 * x.size, given + written)
     if case.op in ("pca", "PCA"):  # half of a symmetric product, 2 flops each
         return Cost(given, 0, x.size * (x.shape[1] + 1.0), given)
+    if case.op == "pca_transform":
+        written = float(len(x) * args[2].nbytes / x.shape[1])
+        return Cost(given, written, 2.0 * x.size * len(args[2]), given + written)
     if case.op == "conv2d_backward":
         grad_out, x, weight = args
         needs_x, needs_weight = (options.get(f"needs_grad_{name}", True) for name in ("x", "weight"))
@@ -322,6 +331,7 @@ BENCH: tuple[Case, ...] = (
     Case("pca", "patches of a photograph 67200x64 to 16", lambda: patches(8), {"n_components": 16}, dtypes=DTYPES),
     Case("pca", "random 5000x784 to 50", normal(5000, 784), {"n_components": 50}),
     Case("pca", "random 1000000x50 to 10", normal(1_000_000, 50, offset=3), {"n_components": 10}),
+    *(Case("pca_transform", f"random {n}x{p} to {k}", normal(n, p, offset=3), {"components": k}, dtypes=DTYPES, skip=SLOW) for n, p, k in ((1_000_000, 50, 10), (5000, 784, 50))),
     Case("PCA", "digits 1797x64 to 20", digits, {"n_components": 20}, method="fit"),
     Case("PCA", "patches of a photograph 67200x64 to 16", lambda: patches(8), {"n_components": 16}, method="fit", dtypes=DTYPES),
     Case("PCA", "random 5000x784 to 50", normal(5000, 784), {"n_components": 50}, method="fit", dtypes=DTYPES),

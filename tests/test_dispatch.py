@@ -313,5 +313,4 @@ def test_configuration_and_what_is_printed_of_it(capsys):
 
 def test_explain_says_when_pca_needs_no_kernel():
     assert "no kernel" in fastml.explain("pca", np.ones((3, 5)))
-    assert "no kernel" in fastml.explain("pca", np.ones((5, 3)), solver="full")
     assert "_core" in fastml.explain("pca", np.ones((5, 3)), backend="cython")

@@ -24,6 +24,7 @@ PROBLEMS = {
     "moments": matrices.Moments,
     "standardize": matrices.Standardize,
     "pca": matrices.Pca,
+    "pca_transform": matrices.PcaTransform,
     "conv2d": convolutions.Conv2d,
     "max_pool2d": pooling.MaxPool2d,
     "avg_pool2d": pooling.AvgPool2d,

@@ -103,11 +103,12 @@ def test_a_share_of_the_variance(n_components):
 
 def test_solver_is_chosen_by_shape_and_accuracy():
     assert fastml.pca(spread(50, 10)).solver == "covariance_eigh"
-    assert fastml.pca(spread(9, 10)).solver == "full"
+    assert fastml.pca(spread(9, 10), 8).solver == "covariance_eigh"
+    assert fastml.pca(spread(9, 10)).solver == "full"  # the ninth direction of 9 centred rows has no variance
     for dtype, lowest in ((np.float32, 1e-6), (np.float64, 1e-12)):
         X = spread(500, 8, lowest).astype(dtype)
         result = fastml.pca(X)
-        assert result.solver == "full"
+        assert result.solver == ("full" if dtype is np.float64 else "covariance_eigh")  # of products in float64
         assert fastml.pca(X, 1).solver == "covariance_eigh"  # what was asked for is large
         singular = np.sqrt(svd(X)[0] * 499)
         error = np.abs(result.singular_values - singular)
@@ -189,7 +190,73 @@ def test_two_rows_and_one_column():
 def test_very_wide_data_needs_no_matrix_of_columns_by_columns(dtype):
     X = random.normal(size=(5, 200_000)).astype(dtype)
     result = fastml.pca(X, 2)
-    assert result.components.shape == (2, 200_000) and result.solver == "full"
+    assert result.components.shape == (2, 200_000) and result.solver == "covariance_eigh"
+
+
+def close(result, X, k, eps):
+    """Variances to 1e-4 of each, or 1e-8, and orthonormal components."""
+    variance, _ = svd(X)
+    np.testing.assert_allclose(result.explained_variance[:k], variance[:k], rtol=1e-4 if eps > 1e-10 else 1e-8)
+    components = result.components.astype(np.float64)
+    assert np.abs(components @ components.T - np.eye(len(components))).max() < 50 * eps
+
+
+@DTYPES
+@pytest.mark.parametrize("shape", [(300, 20), (20, 300), (64, 64)])
+@pytest.mark.parametrize("condition", [1e1, 1e3, 1e5])
+@pytest.mark.parametrize("offset", [0, 1e2, 1e4])
+def test_auto_is_right_to_the_digits_that_it_promises(dtype, shape, condition, offset):
+    """On graded matrices, tall, wide and square, far from zero; as far as the numbers themselves have these digits."""
+    eps = np.finfo(dtype).eps
+    X = (spread(*shape, 1 / condition) * 3 + offset).astype(dtype)
+    singular = np.sqrt(svd(X)[0])
+    k = int((singular > 1e6 * eps * (singular[0] + 1e-6 * offset)).sum())  # the others are noise of the dtype
+    assert k > 2
+    close(fastml.pca(X, k), X, k, eps)
+
+
+@DTYPES
+def test_lauchli_matrices_lose_nothing(dtype):
+    """Columns that differ by less than sqrt(eps): their scatter matrix in the dtype would be singular."""
+    small = np.sqrt(np.finfo(dtype).eps) / 4
+    X = np.vstack([np.ones(3), small * np.eye(3), -np.ones(3), -small * np.eye(3)]).astype(dtype)
+    result = fastml.pca(X)
+    expected = np.sqrt(svd(X)[0])
+    np.testing.assert_allclose(np.sqrt(result.explained_variance), expected, rtol=1e-2, atol=0)
+
+
+@DTYPES
+def test_many_columns_are_a_problem_for_lanczos_too(dtype, monkeypatch):
+    """float32 takes the method by itself from 1200 columns on."""
+    found = []
+    lanczos = _linalg._lanczos
+    monkeypatch.setattr(_linalg, "_lanczos", lambda *args: found.append(lanczos(*args)) or found[-1])
+    X = (spread(1300, 1250, 1e-3) + 3).astype(dtype)
+    result = fastml.pca(X, 7)
+    agrees(result, X, 7, 64 * np.finfo(dtype).eps if dtype is np.float64 else 1e-5)
+    assert len(found) == (dtype is np.float32) and all(found)
+    flat = np.diag(np.linspace(0.5, 1, 1250, dtype=np.float32))  # nothing stands out: it gives up
+    assert lanczos(flat, 5) is None
+
+
+@DTYPES
+@pytest.mark.parametrize("shape", [(1100, 1500), (1500, 1100)])
+def test_random_components_of_large_matrices(dtype, shape):
+    X = (spread(*shape, 1e-30) + 5).astype(dtype)
+    result = fastml.pca(X, 10, solver="randomized")
+    assert result.solver == "randomized"
+    agrees(result, X, 10, 1e-4)
+    again = fastml.pca(X, 10, solver="randomized", n_threads=1)
+    np.testing.assert_allclose(again.components, result.components, rtol=0, atol=1e-3)
+    more = fastml.pca(X, 10, solver="randomized", n_iterations=0, random_state=np.random.RandomState(3))
+    assert more.explained_variance.sum() < result.explained_variance.sum()
+    exact = PCA(10, svd_solver="full").fit(X.astype(np.float64))
+    np.testing.assert_allclose(result.noise_variance, exact.noise_variance_, rtol=1e-3)
+
+
+def test_random_components_of_small_matrices_are_exact():
+    X = spread(200, 30)
+    assert fastml.pca(X, 3, solver="randomized").solver == "covariance_eigh"
 
 
 @pytest.mark.parametrize(("dtype", "scale"), [(np.float32, 1e-18), (np.float32, 1e-23), (np.float64, 1e-165)])

@@ -82,7 +82,7 @@ def test_attributes_and_results(dtype, whiten, order, n_components, shape, solve
     tolerance = 1e-11 if dtype is np.float64 else 2e-5
     assert_same_fit(ours, exact, tolerance, dtype)
     assert ours.svd_solver_ == ours._fit_svd_solver and ours.components_.flags.c_contiguous
-    assert ours.svd_solver_ == (solver if solver != "auto" else "full" if shape[0] < shape[1] else "covariance_eigh")
+    assert ours.svd_solver_ == (solver if solver != "auto" else "full" if shape[0] < shape[1] and n_components is None else "covariance_eigh")
     result, expected = ours.transform(X), exact.transform(X.astype(np.float64))
     assert result.dtype == dtype
     # the last direction of a centred square or wide matrix has no variance, and whitening divides by it
@@ -118,8 +118,8 @@ def test_uncentred_data(offset):
 
 
 @pytest.mark.parametrize("options", [
-    {"svd_solver": "arpack", "n_components": 3}, {"svd_solver": "randomized", "n_components": 3},
-    {"svd_solver": "randomized", "n_components": 3, "copy": False, "whiten": True},
+    {"svd_solver": "arpack", "n_components": 3}, {"svd_solver": "randomized"},
+    {"svd_solver": "arpack", "n_components": 3, "copy": False, "whiten": True},
     {"n_components": "mle"}, {"n_components": "mle", "svd_solver": "full"}, {"n_components": 0},
     {"n_components": 0, "svd_solver": "covariance_eigh"},
 ], ids=str)  # fmt: skip
@@ -134,17 +134,26 @@ def test_what_runs_on_scikit_learns_code(options, monkeypatch):
     np.testing.assert_array_equal(ours, theirs)
 
 
-def test_auto_on_large_matrices():
-    X = data(600, 700, np.float32)
-    ours, theirs = (cls(3, random_state=0).fit(X) for cls in (PCA, Theirs))
-    assert ours.svd_solver_ == "randomized"
-    assert_same_fit(ours, theirs, 0, np.float32)
-    assert PCA(3).fit(X.T).svd_solver_ == "randomized"
-    assert PCA(50).fit(X.T).svd_solver_ == "covariance_eigh"  # 60 random vectors cost more than exact ones
-    assert PCA(10).fit(data(5010, 501, np.float32)).svd_solver_ == "covariance_eigh"
-    assert PCA(3).fit(X[:500]).svd_solver_ == "full"
-    assert PCA(500).fit(X).svd_solver_ == "full"  # no few of 600
+def test_auto_on_large_matrices(monkeypatch):
+    monkeypatch.setattr(module, "LARGE", 1100)
+    X = data(1200, 1300, np.float32)
+    assert PCA(3).fit(X).svd_solver_ == PCA(3).fit(X.T).svd_solver_ == "randomized"
+    assert PCA(3).fit(X[:1000]).svd_solver_ == "covariance_eigh"
+    assert PCA(1000).fit(X).svd_solver_ in ("covariance_eigh", "full")  # no few of 1200
     assert PCA(0.5).fit(X.T).svd_solver_ in ("covariance_eigh", "full")
+
+
+def test_randomized_takes_scikit_learns_parameters():
+    X = data(1100, 1010, np.float32)
+    one, two = (PCA(5, svd_solver="randomized", random_state=seed, iterated_power=0).fit(X) for seed in (1, 2))
+    assert one.svd_solver_ == "randomized"
+    assert not np.array_equal(one.components_, two.components_)
+    again = PCA(5, svd_solver="randomized", random_state=1, iterated_power=0).fit(X)
+    np.testing.assert_array_equal(one.components_, again.components_)
+    more = PCA(5, svd_solver="randomized", random_state=1, iterated_power=0, n_oversamples=40).fit(X)
+    best, theirs = (cls(5, svd_solver="randomized", random_state=1).fit(X) for cls in (PCA, Theirs))
+    sums = [model.explained_variance_.sum() for model in (one, more, theirs, best)]
+    assert sums == sorted(sums)
 
 
 def test_dense_runs_on_the_kernels(monkeypatch):

@@ -31,6 +31,7 @@ OUTPUTS = {
     "batch_norm_backward": ("grad_x", "grad_weight", "grad_bias", "grad_residual"),
     "conv2d_backward": ("grad_weight", "grad_bias"),
     "pca": ("mean", "scatter"),
+    "pca_transform": ("out",),
 }
 RIGHT = [rung for rung in RUNGS if not rung.fails]
 SHIPPING = [rung for rung in RUNGS if rung.ships]
@@ -66,6 +67,7 @@ SHARED = (
     ),
     Case("pca", "5000x20", normal(5000, 20, offset=3)),
     Case("pca", "600x515", normal(600, 515, offset=3)),
+    Case("pca_transform", "700x530 to 29", normal(700, 530, offset=3), {"components": 29}),
 )
 
 

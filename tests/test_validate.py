@@ -152,6 +152,9 @@ def test_what_is_no_array_of_numbers(op, kind):
     *(("pca", {"n_components": n}, ValueError, "^n_components must be") for n in (-0.5, np.nan, np.inf)),
     *(("pca", {"n_components": n}, TypeError, "^n_components must be") for n in (True, "mle", [2], 1j)),
     ("pca", {"solver": "arpack"}, ValueError, "^solver must be one of .*, got 'arpack'"),
+    ("pca", {"n_oversamples": 0}, ValueError, "^n_oversamples must be from 1"),
+    ("pca", {"n_iterations": -1}, ValueError, "^n_iterations must be from 0"),
+    ("pca", {"random_state": "seed"}, TypeError, "^random_state must be an integer, got str"),
     ("pca", {"solver": None}, ValueError, "^solver must be one of"),
     ("pca", {"solver": 3}, TypeError, "^solver must be one of .*, got int"),
     ("pca", {"whiten": 1}, TypeError, "^whiten must be True or False"),
@@ -230,7 +233,6 @@ DEEP = ((2**38, 4, 5, 6), (2, 4, 2**20, 2**20), *((ROWS, 4, n, 1) for n in (2**3
     ("batch_norm_backward", {"mean": huge(2**40)}, ValueError, "^mean must have shape"),
     (MATRICES[:2], {"X": zeros(0, 2**40)}, ValueError, "X.* takes"),
     ("batch_norm", {"x": zeros(0, 2**40), "running_mean": 0.0, "running_var": 1.0}, ValueError, "x.* takes"),
-    ("pca", {"X": huge(3, 2**20), "solver": "covariance_eigh"}, ValueError, "X.* takes"),
 )
 def test_arrays_larger_than_memory(op, changes, error, pattern):
     refused(op, changes, error, pattern)

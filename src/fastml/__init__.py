@@ -47,6 +47,7 @@ _HOMES = {
     "max_pool2d_backward": "ops.max_pool2d_backward",
     "moments": "ops.moments",
     "pca": "ops.pca",
+    "pca_transform": "ops.pca_transform",
     "set_backend": "_dispatch",
     "set_num_threads": "_threads",
     "show_config": "ops.explain",

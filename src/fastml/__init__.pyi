@@ -24,6 +24,7 @@ from fastml.ops.moments import Moments as Moments
 from fastml.ops.moments import moments as moments
 from fastml.ops.pca import PCAResult as PCAResult
 from fastml.ops.pca import pca as pca
+from fastml.ops.pca_transform import pca_transform as pca_transform
 from fastml.ops.standardize import standardize as standardize
 
 __version__: str

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any, TypeAlias
@@ -117,11 +117,14 @@ def from_dual(x: Array, mean: Array, vectors: Array) -> Array:
     return np.linalg.qr(components)[0].T
 
 
-def krylov(x: Array, mean: Array, k: int, extra: int, steps: int, random: Any) -> tuple[Array, Array]:
+def krylov(
+    x: Array, mean: Array, k: int, extra: int, steps: int, random: Any, project: Callable[[Array, Array, Array], Array]
+) -> tuple[Array, Array]:
     """The k largest singular values of x - mean, nearly, and right singular vectors as rows; x is not copied.
 
     From `extra` more random vectors than k, a block Krylov space: what `steps` power iterations go through, all of it
-    instead of the last (C. Musco, C. Musco, Randomized block Krylov methods, 2015). 2 * (steps + 1) passes over x.
+    instead of the last (C. Musco, C. Musco, Randomized block Krylov methods, 2015). 2 * (steps + 1) passes over x;
+    `project` does half of them.
     """
     size = min(k + extra, *x.shape)
     steps = max(min(steps, min(x.shape) // size - 1), 0)
@@ -171,14 +174,3 @@ def fix_signs(components: Array) -> Array:
     largest = np.argmax(np.abs(components), axis=1)
     signs = np.sign(components[np.arange(components.shape[0]), largest])
     return components * np.where(signs == 0, 1, signs)[:, np.newaxis]
-
-
-def project(x: Array, mean: Array, components: Array) -> Array:
-    """(x - mean) @ components.T, in blocks of rows: no centred copy, and no cancellation."""
-    result = np.empty((x.shape[0], components.shape[0]), x.dtype)
-    basis = np.ascontiguousarray(components.T, dtype=x.dtype)
-    step = max(BLOCK_BYTES // (8 * max(x.shape[1], 1)), 64)
-    for start in range(0, x.shape[0], step):
-        block = (x[start : start + step] - mean).astype(x.dtype, copy=False)
-        np.matmul(block, basis, out=result[start : start + step])
-    return result

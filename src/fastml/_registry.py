@@ -108,6 +108,11 @@ RUNGS: tuple[Rung, ...] = (
     R("pca",         "cython", "loops",      "the same loops, ahead of time, column against column",       "fastml._core.pca:loops"),
     R("pca",         "cython", "blocks",     "one pass, shifted and packed blocks, half of the products in registers", "fastml._core.pca:blocks", ships=True),
     R("pca",         "cython", "precise",    "float32 packed as float64: its products are exact",          "fastml._core.pca:precise"),
+    R("pca_transform", "numpy",  "loops",    "the definition: products of centred rows and components",    "fastml._ref.pca_transform:loops"),
+    R("pca_transform", "numpy",  "blocks",   "blocks of centred rows, products by BLAS",                   "fastml._ref.pca_transform:blocks", ships=True),
+    R("pca_transform", "numba",  "rows",     "all components of a row at once, in float64",                "fastml._jit.pca_transform:rows", ships=True),
+    R("pca_transform", "cython", "loops",    "the definition, ahead of time",                              "fastml._core.pca_transform:loops"),
+    R("pca_transform", "cython", "tiles",    "4 rows x 3 vectors of components in registers, centred on the way", "fastml._core.pca_transform:tiles", ships=True),
 )  # fmt: skip
 
 OPS: tuple[str, ...] = tuple(dict.fromkeys(rung.op for rung in RUNGS))

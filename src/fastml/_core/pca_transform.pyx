@@ -58,8 +58,8 @@ def tiles(
     Subtracting mean @ basis from x @ basis afterwards would save the subtractions, and lose what a mean far from zero
     has in front. What the mean loses as float32 is made good: the sums start from (float32(mean) - mean) @ basis.
     """
-    cdef Py_ssize_t columns = x.shape[1], k = basis.shape[0], width = 3 * (LANES_F32 if floating is float else LANES_F64)
-    cdef Py_ssize_t strips = (k + width - 1) // width, task
+    cdef Py_ssize_t width = 3 * (LANES_F32 if floating is float else LANES_F64)
+    cdef Py_ssize_t columns = x.shape[1], k = basis.shape[0], strips = (k + width - 1) // width, task
     dtype = np.float32 if floating is float else np.float64
     cdef floating[::1] shift = np.asarray(mean).astype(dtype)
     cdef floating[:, ::1] packed = working_memory("weights", 1, strips * columns * width, dtype)

@@ -58,6 +58,17 @@ class Pca(NamedTuple):
         return float(self.x.size) * float(self.x.shape[1]) / 2
 
 
+class PcaTransform(NamedTuple):
+    x: Array
+    mean: Array
+    basis: Array
+    out: Array
+
+    @property
+    def work(self) -> float:
+        return float(self.x.size) * float(self.basis.shape[0])
+
+
 def _matrix(X: Any, name: str = "X") -> Array:
     array = real(X, name, integers=True)
     dimensions(array, name, (2,), "a matrix of shape (rows, columns)")
@@ -171,7 +182,6 @@ def pca(
         else:
             n_components = integer(n_components, "n_components", 1, min(x.shape))
     columns = x.shape[1] if x.shape[0] >= x.shape[1] else 0
-    size_fits((columns, columns), 8, "the scatter matrix of X")
     return Pca(x, np.empty(x.shape[1]), np.empty((columns, columns))), n_components, random
 
 
@@ -181,6 +191,18 @@ def rows_of(X: Any, columns: int, name: str) -> Array:
     if array.shape[1] != columns:
         raise ValueError(f"{name} must have {columns} columns, got {array.shape[1]}")
     return array
+
+
+def pca_transform(X: Any, mean: Any, components: Any, *, out: Any = None) -> tuple[PcaTransform, Array]:
+    """The problem and its result."""
+    x = ready(_matrix(X), "X")
+    basis = ready(_matrix(components, "components"), "components")
+    if basis.shape[1] != x.shape[1]:
+        raise ValueError(f"components must have {x.shape[1]} columns, as X has, got {basis.shape[1]}")
+    basis = basis.astype(x.dtype, copy=False)
+    mean64 = vector64(mean, "mean", x.shape[1], 0.0)
+    result = output(out, (x.shape[0], basis.shape[0]), x.dtype, {"X": x, "components": basis})
+    return PcaTransform(x, mean64, basis, result), result
 
 
 def finite_result(X: Array, result: Array) -> None:

@@ -10,9 +10,9 @@ from sklearn.base import _fit_context
 from sklearn.utils import assert_all_finite, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastml import _linalg
 from fastml.estimators import FLOATS, for_kernels, left_to_sklearn
 from fastml.ops.pca import PCAResult, pca
+from fastml.ops.pca_transform import pca_transform
 
 CHECKS = {"accept_sparse": ("csr", "csc"), "dtype": FLOATS}  # scikit-learn's own
 
@@ -127,8 +127,8 @@ class PCA(decomposition.PCA):
 
     def _project(self, array: NDArray[Any]) -> NDArray[Any]:
         array = array.astype(np.result_type(array, self.components_), copy=False)
-        result = _linalg.project(array, self.mean_, self.components_)
+        basis = self.components_
         if self.whiten:  # a direction without variance is not blown up
             smallest = np.finfo(self.explained_variance_.dtype).eps
-            result /= np.maximum(np.sqrt(self.explained_variance_), smallest)
-        return result
+            basis = basis / np.maximum(np.sqrt(self.explained_variance_), smallest)[:, np.newaxis]
+        return pca_transform(array, self.mean_, basis)

@@ -32,8 +32,8 @@ def explain(
         raise ValueError(f"op must be one of {', '.join(OPS)}; got {op!r}")
     problem, *others = getattr(_validate, op)(*args, **kwargs)
     if op == "pca" and not problem.scatter.size:
-        why = "why: X is wide, or solver='full'"
-        return f"pca: LAPACK's QR and SVD, no kernel\n  {why}\n  problem: {_describe(problem)}"
+        idea = "the scatter matrix of rows, which is smaller than that of columns, by BLAS: no kernel"
+        return f"pca: {idea}\n  problem: {_describe(problem)}"
     forced = kwargs.get("algorithm", "auto")
     rung = _dispatch.choose(op, problem, backend, forced)
     why = f"ships for {rung.backend}" if forced == "auto" else f"forced by algorithm={forced!r}"

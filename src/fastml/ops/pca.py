@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastml import _dispatch, _linalg, _threads, _validate
-from fastml.ops import moments
+from fastml.ops import moments, pca_transform
 
 
 EXACT = 1000  # rows or columns, the fewer of them, up to which exact components take less time than random ones
@@ -33,10 +33,9 @@ class PCAResult:
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
         """(X - mean) @ components.T, of X's dtype; with `whiten`, divided by the standard deviations."""
-        result = _linalg.project(_validate.rows_of(X, self.mean.size, "X"), self.mean, self.components)
-        if self.whiten:
-            result /= self._scale()
-        return result
+        x = _validate.rows_of(X, self.mean.size, "X")
+        basis = self.components / self._scale()[:, np.newaxis] if self.whiten else self.components
+        return pca_transform.pca_transform(x, self.mean, basis)
 
     def inverse_transform(self, Z: ArrayLike) -> NDArray[Any]:
         """Back to the original columns: Z @ components + mean."""
@@ -133,7 +132,7 @@ def _lost_digits(result: PCAResult, smallest: float, precise: bool) -> bool:
         return not precise or dtype.dtype == np.float64
     if dtype.dtype == np.float32:
         smallest = 1e-14 if precise else 1e-3
-    left_out = min(result.n_samples, result.mean.size) - variance.size
+    left_out = min(result.n_samples - 1, result.mean.size) - variance.size  # centred rows have a direction less
     least = smallest * float(variance[0])
     return bool(variance[-1] < least or (left_out and result.noise_variance * left_out < least))
 
@@ -169,7 +168,11 @@ def _krylov(
     stats = moments.compute(_validate.moments(problem.x)[0], n_threads, backend)
     _validate.finite_result(problem.x, stats.m2)
     problem.mean[:] = stats.mean
-    values, components = _linalg.krylov(problem.x, problem.mean, k, extra, steps, random)
+
+    def project(x: Any, mean: Any, basis: Any) -> Any:
+        return pca_transform.pca_transform(x, mean, basis, n_threads=n_threads, backend=backend)
+
+    values, components = _linalg.krylov(problem.x, problem.mean, k, extra, steps, random, project)
     return np.square(values, dtype=np.float64), components, float(stats.m2.sum())
 
 

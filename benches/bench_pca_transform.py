@@ -1,0 +1,17 @@
+"""fastml.pca_transform against what scikit-learn's PCA.transform computes: a product, and a row subtracted from it."""
+
+from benches.harness import OWN, Contender, cells, run
+
+
+def _product(case, args, options):
+    x, mean, basis = args
+    mean = mean.astype(x.dtype)
+    return lambda: x @ basis.T - mean @ basis.T
+
+
+PEERS = (Contender("product by NumPy", _product),)
+
+
+@cells("pca_transform", *OWN, *PEERS)
+def test_pca_transform(benchmark, case, dtype, contender):
+    run(benchmark, case, dtype, contender)

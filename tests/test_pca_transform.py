@@ -1,0 +1,47 @@
+"""pca_transform against float64, at means far from zero."""
+
+import numpy as np
+import pytest
+
+import fastml
+
+random = np.random.default_rng(0)
+BACKENDS = ("cython", "numba", "numpy")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("dtype", "offset"), [(np.float32, 0), (np.float32, 1e4), (np.float64, 1e9)])
+def test_the_mean_is_subtracted_first(backend, dtype, offset):
+    X = (random.normal(size=(70, 33)) + offset).astype(dtype)
+    mean = X.mean(axis=0, dtype=np.float64) + 1e-9 * offset  # not a number of the dtype
+    components = np.linalg.qr(random.normal(size=(33, 7)))[0].T.astype(dtype)
+    result = fastml.pca_transform(X, mean, components, backend=backend)
+    expected = (X.astype(np.float64) - mean) @ components.T.astype(np.float64)
+    assert result.dtype == dtype
+    np.testing.assert_allclose(result, expected, rtol=0, atol=64 * np.finfo(dtype).eps * 5)
+
+
+def test_out_lists_and_nothing():
+    out = np.empty((2, 1))
+    assert fastml.pca_transform([[3.0, 4.0], [0.0, 5.0]], [0.0, 5.0], [[0.6, -0.8]], out=out) is out
+    np.testing.assert_allclose(out, [[2.6], [0.0]], atol=1e-15)
+    assert fastml.pca_transform(np.empty((0, 3)), np.zeros(3), np.ones((2, 3))).shape == (0, 2)
+    assert fastml.pca_transform(np.ones((2, 3), int), np.zeros(3), np.ones((1, 3))).dtype == np.float64
+
+
+def test_nan_stays_in_its_row():
+    X = random.normal(size=(9, 5))
+    X[4, 2] = np.nan
+    result = fastml.pca_transform(X, np.zeros(5), np.eye(5)[:3])
+    assert np.isnan(result[4]).all() and np.isfinite(np.delete(result, 4, axis=0)).all()
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), [
+    (([[1.0, 2.0]], [0.0], [[1.0, 0.0]]), ValueError, "^mean must"),
+    (([[1.0, 2.0]], [0.0, 0.0], [[1.0, 0.0, 0.0]]), ValueError, "^components must have 2 columns"),
+    (([1.0, 2.0], [0.0, 0.0], [[1.0, 0.0]]), ValueError, "^X must be"),
+    (([["a", "b"]], [0.0, 0.0], [[1.0, 0.0]]), TypeError, "^X must"),
+])  # fmt: skip
+def test_what_is_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        fastml.pca_transform(*arguments)
