@@ -3,15 +3,13 @@
 from numbers import Integral
 from typing import Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
 from sklearn import decomposition
 from sklearn.base import _fit_context
 from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastml import _linalg
-from fastml.estimators import FLOATS, for_kernels, left_to_sklearn
+from fastml.estimators import FLOATS, for_kernels, left_to_sklearn, projected
 from fastml.ops.pca import PCAResult, pca
 
 CHECKS = {"accept_sparse": ("csr", "csc"), "dtype": FLOATS}  # scikit-learn's own
@@ -60,7 +58,7 @@ class PCA(decomposition.PCA):
         """Find the components of X and return X in their coordinates: `fit(X).transform(X)`. Raises as `fit`."""
         array = self._fit_on_kernels(X)
         if array is not None:
-            return self._project(array)
+            return projected(self, array)
         result = super().fit_transform(X)
         self.svd_solver_ = self._fit_svd_solver
         return result
@@ -74,7 +72,7 @@ class PCA(decomposition.PCA):
         if not left_to_sklearn(self):
             array = validate_data(self, X, **CHECKS, reset=False)
             if for_kernels(array):
-                return self._project(array)
+                return projected(self, array)
         return super().transform(X)
 
     def _fit_on_kernels(self, X: Any) -> NDArray[Any] | None:
@@ -111,14 +109,6 @@ class PCA(decomposition.PCA):
         self.n_components_ = len(components)
         self.n_samples_ = result.n_samples
         self.svd_solver_ = self._fit_svd_solver = result.solver
-
-    def _project(self, array: NDArray[Any]) -> NDArray[Any]:
-        array = array.astype(np.result_type(array, self.components_), copy=False)
-        result = _linalg.project(array, self.mean_, self.components_)
-        if self.whiten:  # a direction without variance is not blown up
-            smallest = np.finfo(self.explained_variance_.dtype).eps
-            result /= np.maximum(np.sqrt(self.explained_variance_), smallest)
-        return result
 
 
 def _randomized(shape: tuple[int, ...], k: int) -> bool:
