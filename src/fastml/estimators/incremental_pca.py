@@ -36,8 +36,9 @@ class IncrementalPCA(decomposition.IncrementalPCA):
     code: more columns, sparse matrices, array API dispatch, callbacks; and what goes on from there.
 
     `fit` reads max(batch_size_, n_features) rows at a time, from an array, a memory map, or whatever has a shape, a
-    dtype and slices (an HDF5 data set), and needs memory for those and for 3 matrices of (columns, columns). Other
-    input is made an array first. With `verbose`, progress goes to stderr. It is not copied or written, `copy` or not.
+    dtype and slices (an HDF5 data set), and needs memory for those and for 5 matrices of (columns, columns). Other
+    input is made an array first. X is not written, `copy` or not. `verbose` shows progress on stderr, by rich or tqdm if
+    one of them is installed; what scikit-learn's code does has no bar.
 
     `partial_fit` costs rows * columns^2 + 3 columns^2 flops. The eigenproblem, of about 10 columns^3, is solved when an
     attribute that comes of it is first asked for, and at the end of `fit`.

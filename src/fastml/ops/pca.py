@@ -137,8 +137,8 @@ class Scatter(NamedTuple):
 def scatter(X: ArrayLike, n_threads: int | None = None, backend: str | None = None) -> Scatter:
     """The `Scatter` of the rows of X, one or more, by the kernel of `pca`. For the estimators.
 
-    Raises TypeError for dtypes; ValueError for shapes, NaN or infinity, and values whose squares overflow. Where squares
-    of float32 underflow, it is computed as float64. Cost: rows * columns^2 flops in one pass over X.
+    Raises TypeError for dtypes; ValueError for shapes, NaN or infinity, and values whose squares overflow. Where those
+    of float32 underflow, X is computed as float64. Cost: rows * columns^2 flops in one pass over X.
     """
     x = _validate.rows_of(X, np.shape(X)[-1], "X")
     if x.shape[0] == 1:
