@@ -261,6 +261,19 @@ def test_rows_of_both_dtypes_and_lists():
     assert_is_pca(IncrementalPCA(2, copy=False).fit(given), X, 1e-12)
 
 
+@DTYPES
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_solving_between_batches_changes_nothing(columns, dtype):
+    """LAPACK may overwrite the matrix it is given, and does where its order of rows and columns is the same: 1 x 1."""
+    X = data(30, columns, dtype)
+    parts = pieces(X, [10, 10, 10])
+    asked = IncrementalPCA()
+    for part in parts:
+        assert asked.partial_fit(part).components_.shape == (columns, columns)
+    assert_equal(attributes(asked), attributes(stream(IncrementalPCA(), parts)))
+    assert_is_pca(asked, X, TOLERANCE[dtype])
+
+
 def test_a_batch_that_is_not_checked():
     X = data(60, 4)
     model = IncrementalPCA(2).partial_fit(X[:30], check_input=False)

@@ -19,6 +19,7 @@ from fastml.ops.pca import Scatter, scatter
 
 CHECKS = {"dtype": FLOATS, "ensure_all_finite": False}  # NaN and infinity show in the scatter matrix
 MOST_COLUMNS = 2000  # whose scatter matrix is 32 MB; beyond, scikit-learn's few vectors are cheaper to keep
+VALUES = 2**18  # that `fit` reads at a time, if batch_size does not say: checks of few rows take longer than the kernel
 SOLVED = frozenset(
     ("components_", "explained_variance_", "explained_variance_ratio_", "singular_values_", "noise_variance_")
 )
@@ -35,10 +36,10 @@ class IncrementalPCA(decomposition.IncrementalPCA):
     On fastml's kernels: dense input of at most 2000 columns, that is or becomes float32 or float64. On scikit-learn's
     code: more columns, sparse matrices, array API dispatch, callbacks; and what goes on from there.
 
-    `fit` reads max(batch_size_, n_features) rows at a time, from an array, a memory map, or whatever has a shape, a
-    dtype and slices (an HDF5 data set), and needs memory for those and for 5 matrices of (columns, columns). Other
-    input is made an array first. X is not written, `copy` or not. `verbose` shows progress on stderr, by rich or tqdm if
-    one of them is installed; what scikit-learn's code does has no bar.
+    `fit` reads batch_size rows at a time (n_features, if that is more; with None, 2 MB of float64 or batch_size_, if
+    that is more), from an array, a memory map, or whatever has a shape, a dtype and slices (an HDF5 data set). It needs
+    memory for those and for 5 matrices of (columns, columns). Other input is made an array first. X is not written, `copy` or not. `verbose` shows progress on stderr, by rich or tqdm
+    if one of them is installed; what scikit-learn's code does has no bar.
 
     `partial_fit` costs rows * columns^2 + 3 columns^2 flops. The eigenproblem, of about 10 columns^3, is solved when an
     attribute that comes of it is first asked for, and at the end of `fit`.
@@ -146,8 +147,9 @@ class IncrementalPCA(decomposition.IncrementalPCA):
     def _fit_batches(self, rows: Any) -> None:
         n, p = rows.shape
         self.batch_size_ = self.batch_size or 5 * p
+        at_once = max(self.batch_size_, p if self.batch_size else VALUES // p)  # p rows are no more than the matrix
         with progress("IncrementalPCA", n, self.verbose) as advance:
-            for batch in gen_batches(n, max(self.batch_size_, p)):  # p rows take no more memory than the scatter matrix
+            for batch in gen_batches(n, at_once):
                 self._add(check_array(rows[batch], **CHECKS, estimator=self, input_name="X"))
                 advance(batch.stop - batch.start)
         self._solve()
