@@ -251,6 +251,16 @@ def test_what_has_slices_is_read_in_slices(kind):
     assert_is_pca(model, X.astype(np.float64), 1e-5 if kind is np.float32 else 1e-11)
 
 
+@pytest.mark.parametrize("values, batch_size, expected", [
+    (100, None, 25), (40, None, 20), (100, 2, 4), (100, 7, 7), (100, 500, 200),
+])  # fmt: skip
+def test_how_many_rows_are_read_at_a_time(monkeypatch, values, batch_size, expected):
+    monkeypatch.setattr(module, "VALUES", values)
+    stored = Stored(data(200, 4))
+    assert_is_pca(IncrementalPCA(2, batch_size=batch_size).fit(stored), stored.array, 1e-12)
+    assert stored.read[1] == max(stored.read) == expected
+
+
 def test_rows_of_both_dtypes_and_lists():
     X = data(60, 4)
     model = stream(IncrementalPCA(2), (X[:30].astype(np.float32), X[30:50], X[50:].tolist()))

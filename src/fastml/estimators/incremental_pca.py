@@ -38,8 +38,9 @@ class IncrementalPCA(decomposition.IncrementalPCA):
 
     `fit` reads batch_size rows at a time (n_features, if that is more; with None, 2 MB of float64 or batch_size_, if
     that is more), from an array, a memory map, or whatever has a shape, a dtype and slices (an HDF5 data set). It needs
-    memory for those and for 5 matrices of (columns, columns). Other input is made an array first. X is not written, `copy` or not. `verbose` shows progress on stderr, by rich or tqdm
-    if one of them is installed; what scikit-learn's code does has no bar.
+    memory for those and for 5 matrices of (columns, columns). Other input is made an array first. X is not written,
+    `copy` or not. `verbose` shows progress on stderr, by rich or tqdm if one of them is installed; what scikit-learn's
+    code does has no bar.
 
     `partial_fit` costs rows * columns^2 + 3 columns^2 flops. The eigenproblem, of about 10 columns^3, is solved when an
     attribute that comes of it is first asked for, and at the end of `fit`.
