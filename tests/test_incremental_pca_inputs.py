@@ -12,8 +12,8 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from fastml import IncrementalPCA
 from fastml.estimators import incremental_pca as module
-from tests.test_incremental_pca import assert_equal, assert_is_pca, attributes
-from tests.test_pca_estimator import data, exploding, name_of, outcome
+from tests.test_incremental_pca import assert_equal, assert_is_pca, attributes, data
+from tests.test_pca_estimator import exploding, name_of, outcome
 
 
 def test_output_as_a_data_frame():
