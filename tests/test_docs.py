@@ -20,8 +20,10 @@ MODULES = (
     *(f"fastml.layers.{module.name}" for module in pkgutil.iter_modules(layers.__path__)),
     "fastml._dispatch",
     "fastml._threads",
+    "fastml.estimators.incremental_pca",
     "fastml.estimators.pca",
     "fastml.estimators.standard_scaler",
+    "fastml.estimators.truncated_svd",
     "fastml.learn.roofline",
 )
 

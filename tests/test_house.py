@@ -38,7 +38,7 @@ PROBLEMS = {
 ARROWS = (
     ("ops/explain.py", "ops _validate _dispatch _threads _linalg _registry _cpu _core.baseline._system", ""),
     ("ops/", "ops _validate _dispatch _threads _linalg _registry", ""),
-    ("estimators/", "estimators ops _validate _dispatch _threads _linalg", "scipy.sparse sklearn"),
+    ("estimators/", "estimators ops _validate _dispatch _threads _linalg", "scipy.sparse sklearn rich tqdm"),
     ("layers/", "layers _validate _dispatch _threads", ""),
     ("learn/", "learn _validate _threads _cpu", ""),
     ("_validate/", "_validate", ""),

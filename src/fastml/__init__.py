@@ -2,14 +2,14 @@
 
 The house, layer by layer; each layer calls only those below it:
 
-    estimators/    StandardScaler, PCA: scikit-learn's classes on the operations
+    estimators/    StandardScaler, PCA, IncrementalPCA, TruncatedSVD: scikit-learn's classes on the operations
     layers/        Conv2d: weights that are prepared once, and used in many calls
     ops/           the public operations, a file each: validate, choose, call, return
     learn/         roofline: what this machine can do at best, to judge a kernel by; `import fastml` does not load it
     _validate/     the only place that raises about arguments
     _needs.py      what a rung needs of a problem, and where it pays
     _dispatch.py   which rung runs          _threads.py  how many threads        _cpu.py  which instruction set
-    _linalg.py     LAPACK, for PCA
+    _linalg.py     LAPACK, for PCA and its like
     _registry.py   the table of rungs: every kernel, in the order of the ladders
     _ref/  _jit/  _core/    the kernels: NumPy (the specification), Numba, Cython; a file for each operation; vectors
                    are in _core/simd.h, normalize.h (for standardize and batch norm), pool.h (for pooling), and for
@@ -27,10 +27,12 @@ _HOMES = {
     "BatchNormGradients": "ops.batch_norm_backward",
     "Conv2d": "layers.conv2d",
     "Conv2dGradients": "ops.conv2d_backward",
+    "IncrementalPCA": "estimators.incremental_pca",
     "Moments": "ops.moments",
     "PCA": "estimators.pca",
     "PCAResult": "ops.pca",
     "StandardScaler": "estimators.standard_scaler",
+    "TruncatedSVD": "estimators.truncated_svd",
     "avg_pool2d": "ops.avg_pool2d",
     "avg_pool2d_backward": "ops.avg_pool2d_backward",
     "backend": "_dispatch",

@@ -2,8 +2,10 @@ from fastml._dispatch import backend as backend
 from fastml._dispatch import set_backend as set_backend
 from fastml._threads import get_num_threads as get_num_threads
 from fastml._threads import set_num_threads as set_num_threads
+from fastml.estimators.incremental_pca import IncrementalPCA as IncrementalPCA
 from fastml.estimators.pca import PCA as PCA
 from fastml.estimators.standard_scaler import StandardScaler as StandardScaler
+from fastml.estimators.truncated_svd import TruncatedSVD as TruncatedSVD
 from fastml.layers.conv2d import Conv2d as Conv2d
 from fastml.ops.avg_pool2d import avg_pool2d as avg_pool2d
 from fastml.ops.avg_pool2d_backward import avg_pool2d_backward as avg_pool2d_backward

@@ -17,7 +17,7 @@ Array: TypeAlias = NDArray[Any]
 # but spin afterwards; below 256 they are no faster.
 SMALL = 1024
 BLOCK_BYTES = 1 << 18  # of a block that is centred and multiplied while it is in cache
-LANCZOS = 1200  # rows of an eigenproblem from which on, in float32, Lanczos' method beats a reduction to three diagonals
+LANCZOS = 1200  # rows of an eigenproblem from which on, in float32, Lanczos' method beats LAPACK's reduction
 LANCZOS_BLOCK = 4  # vectors that share a pass over the matrix: with more it takes more of them in all (measured)
 
 

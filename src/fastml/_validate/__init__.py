@@ -9,7 +9,16 @@ from fastml._validate.arrays import READABLE
 from fastml._validate.convolutions import Filters, conv2d, convolution, filters, unwritten_image
 from fastml._validate.gradients import conv2d_backward
 from fastml._validate.images import batch_norm, batch_norm_backward, fold_batch_norm
-from fastml._validate.matrices import empty_moments, finite_result, moments, pca, pca_transform, rows_of, standardize
+from fastml._validate.matrices import (
+    empty_moments,
+    finite_result,
+    moments,
+    pca,
+    pca_transform,
+    rows_of,
+    scatter,
+    standardize,
+)
 from fastml._validate.pooling import (
     avg_pool2d,
     avg_pool2d_backward,
@@ -41,6 +50,7 @@ __all__ = [
     "pca",
     "pca_transform",
     "rows_of",
+    "scatter",
     "standardize",
     "unwritten_image",
 ]

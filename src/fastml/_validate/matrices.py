@@ -185,6 +185,13 @@ def pca(
     return Pca(x, np.empty(x.shape[1]), np.empty((columns, columns))), n_components, random
 
 
+def scatter(x: Array) -> Pca:
+    """The problem for rows that are ready, of which there may be fewer than columns."""
+    columns = x.shape[1]
+    size_fits((columns, columns), 8, "the scatter matrix of X")
+    return Pca(x, np.empty(columns), np.empty((columns, columns)))
+
+
 def rows_of(X: Any, columns: int, name: str) -> Array:
     """Rows to transform with a fitted model."""
     array = ready(_matrix(X, name), name)

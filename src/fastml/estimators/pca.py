@@ -3,21 +3,19 @@
 from numbers import Integral
 from typing import Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
 from sklearn import decomposition
 from sklearn.base import _fit_context
 from sklearn.utils import assert_all_finite, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastml.estimators import FLOATS, for_kernels, left_to_sklearn
+from fastml.estimators import FLOATS, for_kernels, left_to_sklearn, projected
 from fastml.ops.pca import PCAResult, pca
-from fastml.ops.pca_transform import pca_transform
 
 CHECKS = {"accept_sparse": ("csr", "csc"), "dtype": FLOATS}  # scikit-learn's own
 
 LARGE = 4000  # rows or columns, the fewer of them, from which on an exact answer takes seconds
-ITERATIONS = 4  # of the block Krylov method, for "auto": more variance than scikit-learn's 7 power iterations (measured)
+ITERATIONS = 4  # for "auto": they give more variance than scikit-learn's 7 power iterations (measured)
 
 
 class PCA(decomposition.PCA):
@@ -62,7 +60,7 @@ class PCA(decomposition.PCA):
         """Find the components of X and return X in their coordinates: `fit(X).transform(X)`. Raises as `fit`."""
         array = self._fit_on_kernels(X)
         if array is not None:
-            return self._project(array)
+            return projected(self, array)
         result = super().fit_transform(X)
         self.svd_solver_ = self._fit_svd_solver
         return result
@@ -76,15 +74,14 @@ class PCA(decomposition.PCA):
         if not left_to_sklearn(self):
             array = validate_data(self, X, **CHECKS, reset=False)
             if for_kernels(array):
-                return self._project(array)
+                return projected(self, array)
         return super().transform(X)
 
     def _fit_on_kernels(self, X: Any) -> NDArray[Any] | None:
         """Fit, and return X validated; None where that is left to scikit-learn's code."""
         k = int(self.n_components) if isinstance(self.n_components, Integral) else self.n_components
-        if left_to_sklearn(self) or self.svd_solver == "arpack" or k in ("mle", 0):
-            return None
-        if self.svd_solver == "randomized" and not isinstance(k, int):
+        random = self.svd_solver == "randomized" and not isinstance(k, int)  # of a number that is not given
+        if left_to_sklearn(self) or self.svd_solver == "arpack" or random or k in ("mle", 0):
             return None
         array: NDArray[Any] = validate_data(self, X, **CHECKS, ensure_all_finite=False)
         if not for_kernels(array) or array.shape[0] == 1:
@@ -124,11 +121,3 @@ class PCA(decomposition.PCA):
         self.n_components_ = len(components)
         self.n_samples_ = result.n_samples
         self.svd_solver_ = self._fit_svd_solver = result.solver
-
-    def _project(self, array: NDArray[Any]) -> NDArray[Any]:
-        array = array.astype(np.result_type(array, self.components_), copy=False)
-        basis = self.components_
-        if self.whiten:  # a direction without variance is not blown up
-            smallest = np.finfo(self.explained_variance_.dtype).eps
-            basis = basis / np.maximum(np.sqrt(self.explained_variance_), smallest)[:, np.newaxis]
-        return pca_transform(array, self.mean_, basis)

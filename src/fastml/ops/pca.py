@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -111,6 +111,64 @@ def pca(
         if solver == "covariance_eigh" or not _lost_digits(result, 1e-2 if solver == "full" else 1e-6, precise):
             return result
     return wanted(*_svd(problem, n_threads, backend), "full")
+
+
+class Scatter(NamedTuple):
+    """What principal components of a stream need of the rows so far: their number, mean (p,) and scatter matrix (p, p).
+
+    `matrix` is the sum over rows of (x - mean)(x - mean)^T; all is float64, whatever X was. `merge` is associative and
+    commutative up to rounding, so rows may be cut into pieces anywhere.
+
+    >>> import numpy as np
+    >>> from fastml.ops.pca import scatter
+    >>> X = np.array([[1.0, 2.0], [3.0, 2.0], [5.0, 8.0]])
+    >>> pieces = scatter(X[:2]).merge(scatter(X[2:]))
+    >>> pieces.count, pieces.mean, pieces.matrix
+    (3, array([3., 4.]), array([[ 8., 12.],
+           [12., 24.]]))
+    """
+
+    count: int  # type: ignore[assignment]  # tuple.count is not needed
+    mean: NDArray[np.float64]
+    matrix: NDArray[np.float64]
+
+    def merge(self, other: Self) -> Self:
+        """The scatter of both sets of rows together, by Chan's formula. Cost: 3 p^2 flops, a new matrix.
+
+        The mean moves from that of the larger side, as in `Moments.merge`. Raises ValueError for another number of
+        columns.
+        """
+        if self.mean.size != other.mean.size:
+            raise ValueError(f"other must have {self.mean.size} columns, got {other.mean.size}")
+        more, fewer = (self, other) if self.count >= other.count else (other, self)
+        count = self.count + other.count
+        with np.errstate(over="ignore", invalid="ignore"):  # the callers refuse what is not finite
+            delta = fewer.mean - more.mean
+            weighted = delta * np.sqrt(more.count * (fewer.count / count))
+            matrix = np.multiply.outer(weighted, weighted)  # of one vector with itself: symmetric to the last bit
+            matrix += more.matrix
+            matrix += fewer.matrix
+            return type(self)(count, more.mean + delta * (fewer.count / count), matrix)
+
+
+def scatter(X: ArrayLike, n_threads: int | None = None, backend: str | None = None) -> Scatter:
+    """The `Scatter` of the rows of X, one or more, by the kernel of `pca`. For the estimators.
+
+    Raises TypeError for dtypes; ValueError for shapes, NaN or infinity, and values whose squares overflow. Where those
+    of float32 underflow, X is computed as float64. Cost: rows * columns^2 flops in one pass over X.
+    """
+    x = _validate.rows_of(X, np.shape(X)[-1], "X")
+    if x.shape[0] == 1:
+        _validate.finite_result(x, x)
+        return Scatter(1, x[0].astype(np.float64), np.zeros((x.shape[1], x.shape[1])))
+    problem = _validate.scatter(x)
+    kernel = _dispatch.kernel("pca", problem, backend)
+    kernel(*problem, _threads.count(n_threads, problem.work))
+    _validate.finite_result(x, problem.scatter)
+    dtype = np.finfo(x.dtype)
+    if x.dtype == np.float32 and problem.scatter.trace() < dtype.tiny / dtype.eps * x.shape[0]:
+        return scatter(x.astype(np.float64), n_threads, backend)
+    return Scatter(x.shape[0], problem.mean, problem.scatter)
 
 
 def _precisions(x: NDArray[Any], solver: str) -> tuple[bool, ...]:
