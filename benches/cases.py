@@ -335,7 +335,7 @@ BENCH: tuple[Case, ...] = (
     Case("PCA", "digits 1797x64 to 20", digits, {"n_components": 20}, method="fit"),
     Case("PCA", "patches of a photograph 67200x64 to 16", lambda: patches(8), {"n_components": 16}, method="fit", dtypes=DTYPES),
     Case("PCA", "random 5000x784 to 50", normal(5000, 784), {"n_components": 50}, method="fit", dtypes=DTYPES),
-    Case("PCA", "random 1000000x50 to 10", normal(1_000_000, 50, offset=3), {"n_components": 10}, method="fit"),
+    *(Case("PCA", f"random {n}x{p} to {k}", normal(n, p, offset=3), {"n_components": k}, method="fit", dtypes=DTYPES[:1]) for n, p, k in ((1_000_000, 50, 10), (500, 5000, 20), (2000, 2000, 20))),
     _small("StandardScaler", "fit_transform 1000x20", normal(1000, 20, offset=3), method="fit_transform"),
     _small("StandardScaler", "transform 1x20", normal(1, 20, offset=3), method="transform"),
     _small("standardize", "given statistics, 1x20", normal(1, 20, offset=3), {"mean": 20, "std": 20}),

@@ -86,9 +86,8 @@ class PCA(decomposition.PCA):
         array: NDArray[Any] = validate_data(self, X, **CHECKS, ensure_all_finite=False)
         if not for_kernels(array) or array.shape[0] == 1:
             return None
-        if isinstance(k, int):
-            if k > min(array.shape):
-                return None  # for scikit-learn's error message
+        if isinstance(k, int) and k > min(array.shape):
+            return None  # for scikit-learn's error message
         try:
             result = self._solve(array, k)
         except ValueError:

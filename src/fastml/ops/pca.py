@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 from fastml import _dispatch, _linalg, _threads, _validate
 from fastml.ops import moments, pca_transform
 
-
 EXACT = 1000  # rows or columns, the fewer of them, up to which exact components take less time than random ones
 
 
@@ -69,9 +68,9 @@ def pca(
     X: (rows, columns), at least 2 rows; float32 or float64, any layout; integers are computed as float64.
     n_components: how many to keep; or a number in (0, 1), the share of variance to reach; None for all, min(X.shape).
     solver: "covariance_eigh" (the scatter matrix of columns, or of rows if these are fewer, and its eigenvectors);
-        "full" (as exact as an SVD: products in float64, and where they lose digits QR, then SVD of the triangle); "auto":
-        the first, unless accuracy asks for the second (below); or "randomized": near the largest components in a few
-        passes over X, where min(X.shape) > 1000; below that exact ones take less time, and are what it gives.
+        "full" (as exact as an SVD: products in float64, and where they lose digits QR, then SVD of the triangle);
+        "auto": the first, unless accuracy asks for the second (below); or "randomized": near the largest components in
+        a few passes over X, where min(X.shape) > 1000; below that exact ones take less time, and are what it gives.
     whiten: `transform` gives unit variances.
     n_oversamples, n_iterations, random_state: of "randomized": vectors beside n_components, how often X'X is applied to
         them, and the seed, or generator, that they are drawn from.
@@ -85,9 +84,9 @@ def pca(
     A scatter matrix holds squares, of which an eigenvalue far below the largest loses digits. Where one that was asked
     for, or the sum of the others, is below 1e-3 of the largest, "auto" computes products of float32 in float64; below
     1e-6 in float64 it takes QR and SVD; "full" does so below 1e-2. So variances are right to about 1e-4 for float32 and
-    1e-9 for float64. The mean is subtracted before anything is rounded, so the result is right on uncentred data. Signs:
-    the largest entry of each component is positive. Cost: rows * columns * min(X.shape) flops in one pass over X, and an
-    eigenproblem; QR takes twice as many, at a third of the speed, and a centred copy. scikit-learn:
+    1e-9 for float64. The mean is subtracted before anything is rounded, so the result is right on uncentred data.
+    Signs: the largest entry of each component is positive. Cost: rows * columns * min(X.shape) flops in one pass over
+    X, and an eigenproblem; QR takes twice as many, at a third of the speed, and a centred copy. scikit-learn:
     `PCA(n_components).fit(X)`. K. Pearson (1901), Philosophical Magazine 2.
 
     >>> import numpy as np, fastml
@@ -199,19 +198,26 @@ def _eigen(
     problem: Any, at_most: int, precise: bool, n_threads: int | None, backend: str | None
 ) -> tuple[Any, Any, float]:
     """Squares of singular values, components and the sum of all squares, from the smaller scatter matrix."""
-    x, single = problem.x, not precise
+    x = problem.x
     if problem.scatter.size:
         double = x.dtype == np.float32 and precise
         kernel = _precise(problem, backend) if double else _dispatch.kernel("pca", problem, backend)
         kernel(*problem, _threads.count(n_threads, problem.work))
         scatter = problem.scatter
     else:
-        problem.mean[:] = moments.compute(_validate.moments(x)[0], n_threads, backend).mean
+        # by NumPy: its BLAS comes next, and threads of a kernel would still be waiting for work beside those
+        with np.errstate(invalid="ignore", over="ignore"):
+            problem.mean[:] = x.mean(axis=0, dtype=np.float64)
         scatter = _linalg.dual_scatter(x, problem.mean, np.float64 if precise else x.dtype)
     _validate.finite_result(x, scatter)
     total = float(scatter.trace())
-    squares, vectors = _linalg.eigh_largest(scatter, at_most, single)
+    squares, vectors = _linalg.eigh_largest(scatter, at_most, None if precise else _product)
     return squares, vectors if problem.scatter.size else _linalg.from_dual(x, problem.mean, vectors), total
+
+
+def _product(a: NDArray[Any], columns: NDArray[Any]) -> NDArray[Any]:
+    """a @ columns, by the kernel of `pca_transform`: BLAS for a few columns uses but half of the memory's speed."""
+    return pca_transform.pca_transform(a, np.zeros(len(a)), columns.T)
 
 
 def _precise(problem: Any, backend: str | None) -> Any:
@@ -226,11 +232,7 @@ def _krylov(
     stats = moments.compute(_validate.moments(problem.x)[0], n_threads, backend)
     _validate.finite_result(problem.x, stats.m2)
     problem.mean[:] = stats.mean
-
-    def project(x: Any, mean: Any, basis: Any) -> Any:
-        return pca_transform.pca_transform(x, mean, basis, n_threads=n_threads, backend=backend)
-
-    values, components = _linalg.krylov(problem.x, problem.mean, k, extra, steps, random, project)
+    values, components = _linalg.krylov(problem.x, problem.mean, k, extra, steps, random)
     return np.square(values, dtype=np.float64), components, float(stats.m2.sum())
 
 
