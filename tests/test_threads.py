@@ -189,6 +189,7 @@ LONG = {
     "avg_pool2d_backward": Case("avg_pool2d_backward", "", normal(4, 16, 40, 40), {"kernel_size": 3}),
     "batch_norm_backward": Case("batch_norm_backward", "", normal(4, 16, 40, 40), {"training": True}),
     "pca": Case("pca", "", normal(4000, 50)),
+    "pca_transform": Case("pca_transform", "", normal(40_000, 50), {"components": 10}),
 }
 COMPILED = [rung for rung in RUNGS if rung.ships and rung.backend != "numpy"]
 
