@@ -165,15 +165,17 @@ cdef void _tiles(
     """Add a row of tiles, 4 columns with all from the diagonal on, to the sums."""
     cdef Py_ssize_t width = _width(strips), lanes = width // 3, pitch = (columns // width + 1) * width
     cdef Py_ssize_t first = panel * PANEL, vector = first // lanes, last = columns // lanes + 1, vectors, i, j, k
-    cdef const floating* own = strips + first // width * DEPTH * width + first % width
+    cdef const floating* own
     cdef int32_t offset[DEPTH]
     cdef floating a[DEPTH * PANEL]
     cdef floating tile[TILE_SIZE]
     cdef double* row
+    for i in range(PANEL):  # 4 columns may lie in two strips, or beyond the last one, as a strip may have 6
+        own = strips + (first + i) // width * DEPTH * width + (first + i) % width
+        for k in range(depth):
+            a[k * PANEL + i] = own[k * width] if first + i < pitch else 0
     for k in range(depth):
         offset[k] = <int32_t>(k * width)
-        for i in range(PANEL):
-            a[k * PANEL + i] = own[k * width + i]
     while vector < last:
         vectors = min(3 - vector % 3, last - vector)
         multiply(vectors, 1, depth, &a[0], 0, strips + vector // 3 * DEPTH * width + vector % 3 * lanes, offset, False,
