@@ -170,12 +170,16 @@ cdef void _tiles(
     cdef floating a[DEPTH * PANEL]
     cdef floating tile[TILE_SIZE]
     cdef double* row
-    for i in range(PANEL):  # 4 columns may lie in two strips, or beyond the last one, as a strip may have 6
-        own = strips + (first + i) // width * DEPTH * width + (first + i) % width
-        for k in range(depth):
-            a[k * PANEL + i] = own[k * width] if first + i < pitch else 0
+    own = strips + first // width * DEPTH * width + first % width
     for k in range(depth):
         offset[k] = <int32_t>(k * width)
+        for i in range(PANEL):
+            a[k * PANEL + i] = own[k * width + i] if width % PANEL == 0 else 0
+    if width % PANEL:  # strips of 6: 4 columns may lie in two of them, or beyond the last one
+        for i in range(min(PANEL, pitch - first)):
+            own = strips + (first + i) // width * DEPTH * width + (first + i) % width
+            for k in range(depth):
+                a[k * PANEL + i] = own[k * width]
     while vector < last:
         vectors = min(3 - vector % 3, last - vector)
         multiply(vectors, 1, depth, &a[0], 0, strips + vector // 3 * DEPTH * width + vector % 3 * lanes, offset, False,
