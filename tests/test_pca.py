@@ -204,15 +204,14 @@ def close(result, X, k, eps):
 @DTYPES
 @pytest.mark.parametrize("shape", [(300, 20), (20, 300), (64, 64)])
 @pytest.mark.parametrize("condition", [1e1, 1e3, 1e5])
-@pytest.mark.parametrize("offset", [0, 1e2, 1e4])
+@pytest.mark.parametrize("offset", [0, 1e2, 1e4, 1e6])
 def test_auto_is_right_to_the_digits_that_it_promises(dtype, shape, condition, offset):
-    """On graded matrices, tall, wide and square, far from zero; as far as the numbers themselves have these digits."""
-    eps = np.finfo(dtype).eps
+    """Every component of graded matrices, tall, wide and square, far from zero."""
+    if dtype is np.float32 and offset > 1e4:
+        pytest.skip("float32 has no digits left for the spread")
     X = (spread(*shape, 1 / condition) * 3 + offset).astype(dtype)
-    singular = np.sqrt(svd(X)[0])
-    k = int((singular > 1e6 * eps * (singular[0] + 1e-6 * offset)).sum())  # the others are noise of the dtype
-    assert k > 2
-    close(fastml.pca(X, k), X, k, eps)
+    rank = min(shape[0] - 1, shape[1])
+    close(fastml.pca(X, rank), X, rank, np.finfo(dtype).eps)
 
 
 @DTYPES
@@ -222,7 +221,7 @@ def test_lauchli_matrices_lose_nothing(dtype):
     X = np.vstack([np.ones(3), small * np.eye(3), -np.ones(3), -small * np.eye(3)]).astype(dtype)
     result = fastml.pca(X)
     expected = np.sqrt(svd(X)[0])
-    np.testing.assert_allclose(np.sqrt(result.explained_variance), expected, rtol=1e-2, atol=0)
+    np.testing.assert_allclose(np.sqrt(result.explained_variance), expected, rtol=1e-6, atol=0)
 
 
 @DTYPES

@@ -17,7 +17,7 @@ Product: TypeAlias = Callable[[Array, Array], Array]
 # Rows of an eigenproblem for one thread. Measured at 784: two are faster by a quarter (some vectors) to a half (all),
 # but spin afterwards; below 256 they are no faster.
 SMALL = 1024
-BLOCK_BYTES = 1 << 18  # of a block that is centred and multiplied while it is in cache
+BLOCK_BYTES = 1 << 20  # of a block that is centred and multiplied while it is in cache
 LANCZOS = 1200  # rows of an eigenproblem from which on, in float32, Lanczos' method beats LAPACK's reduction
 LANCZOS_BLOCK = 4  # vectors that share a pass over the matrix: with more it takes more of them in all (measured)
 
@@ -124,7 +124,7 @@ def from_dual(x: Array, mean: Array, vectors: Array) -> Array:
 
 def _columns(x: Array) -> int:
     """How many columns of x make a block that a cache holds."""
-    return int(max(4 * BLOCK_BYTES // (x.itemsize * x.shape[0]), 256))
+    return int(max(BLOCK_BYTES // (x.itemsize * x.shape[0]), 256))
 
 
 def krylov(x: Array, mean: Array, k: int, extra: int, steps: int, random: Any) -> tuple[Array, Array]:
@@ -159,7 +159,7 @@ def krylov(x: Array, mean: Array, k: int, extra: int, steps: int, random: Any) -
 
 def _centred_blocks(x: Array, mean: Array) -> Iterator[tuple[slice, Array]]:
     """Blocks of rows of x - mean, each in a cache while it is needed."""
-    step = max(4 * BLOCK_BYTES // (x.itemsize * x.shape[1]), 64)
+    step = max(BLOCK_BYTES // (x.itemsize * x.shape[1]), 64)
     for start in range(0, x.shape[0], step):
         rows = slice(start, start + step)
         yield rows, x[rows] - mean

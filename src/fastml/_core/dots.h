@@ -1,4 +1,4 @@
-/* Dot products of a few rows with a few others, vectors along the rows: nothing is packed, and no lane is idle. */
+/* Dot products of a few rows with a few others, vectors along the rows: nothing is packed, however few they are. */
 
 #ifndef FASTML_DOTS_H
 #define FASTML_DOTS_H

@@ -159,8 +159,8 @@ def standardize(
 def pca(
     X: Any, n_components: Any = None, *, solver: Any = "auto", whiten: Any = False, n_oversamples: Any = 10,
     n_iterations: Any = 4, random_state: Any = 0,
-) -> tuple[Pca, int | float | None, np.random.RandomState | np.random.Generator]:
-    """The problem; n_components as an integer, a fraction of the variance, or None for all; and the generator.
+) -> tuple[Pca, int | float | None, Any]:
+    """The problem; n_components as an integer, a fraction of the variance, or None for all; and a generator.
 
     The scatter matrix is empty where a wide X has a smaller one, of rows by rows.
     """
@@ -173,7 +173,8 @@ def pca(
     integer(n_iterations, "n_iterations", 0)
     random = random_state
     if not isinstance(random, np.random.RandomState | np.random.Generator):
-        random = np.random.default_rng(integer(random, "random_state", 0))
+        seed = integer(random, "random_state", 0)
+        random = np.random.default_rng(seed) if solver == "randomized" else None  # it takes time to make
     if n_components is not None:
         if isinstance(n_components, float | np.floating):
             n_components = number(n_components, "n_components", 0)

@@ -84,7 +84,7 @@ def pca(
     A scatter matrix holds squares, of which an eigenvalue far below the largest loses digits. Where one that was asked
     for, or the sum of the others, is below 1e-3 of the largest, "auto" computes products of float32 in float64; below
     1e-6 in float64 it takes QR and SVD; "full" does so below 1e-2. So variances are right to about 1e-4 for float32 and
-    1e-9 for float64. The mean is subtracted before anything is rounded, so the result is right on uncentred data.
+    1e-8 for float64. The mean is subtracted before anything is rounded, so the result is right on uncentred data.
     Signs: the largest entry of each component is positive. Cost: rows * columns * min(X.shape) flops in one pass over
     X, and an eigenproblem; QR takes twice as many, at a third of the speed, and a centred copy. scikit-learn:
     `PCA(n_components).fit(X)`. K. Pearson (1901), Philosophical Magazine 2.
@@ -211,13 +211,14 @@ def _eigen(
         scatter = _linalg.dual_scatter(x, problem.mean, np.float64 if precise else x.dtype)
     _validate.finite_result(x, scatter)
     total = float(scatter.trace())
-    squares, vectors = _linalg.eigh_largest(scatter, at_most, None if precise else _product)
+    product = None if precise else partial(_product, n_threads, backend)
+    squares, vectors = _linalg.eigh_largest(scatter, at_most, product)
     return squares, vectors if problem.scatter.size else _linalg.from_dual(x, problem.mean, vectors), total
 
 
-def _product(a: NDArray[Any], columns: NDArray[Any]) -> NDArray[Any]:
-    """a @ columns, by the kernel of `pca_transform`: BLAS for a few columns uses but half of the memory's speed."""
-    return pca_transform.pca_transform(a, np.zeros(len(a)), columns.T)
+def _product(n_threads: int | None, backend: str | None, a: NDArray[Any], columns: NDArray[Any]) -> NDArray[Any]:
+    """a @ columns, by the kernel of `pca_transform`, on all threads, while BLAS is held to one."""
+    return pca_transform.pca_transform(a, np.zeros(len(a)), columns.T, n_threads=n_threads, backend=backend)
 
 
 def _precise(problem: Any, backend: str | None) -> Any:
