@@ -199,9 +199,8 @@ cdef void _outer_task(
 ) noexcept nogil:
     """Some panels and taps of a group, for all images and blocks. What a block's channels show serves all panels."""
     cdef Py_ssize_t width = 2 * (LANES_F32 if floating is float else LANES_F64), panels = ceil_div(p.outputs, width)
-    cdef Py_ssize_t n, block, i, j, c, o, end, panel, tap = first_tap
+    cdef Py_ssize_t n, block, i, j, c, end, panel, tap = first_tap
     cdef const floating* seen
-    cdef floating* to
     for panel in range(group * panels + first_panel, group * panels + last_panel):
         memset(&sums[panel, 0] + first_tap * width, 0, (last_tap - first_tap) * width * sizeof(floating))
     while tap < last_tap:
@@ -217,10 +216,23 @@ cdef void _outer_task(
                                  min(width, p.outputs - panel * width), i, j, seen, end - tap,
                                  offset + (tap - c * p.area), grads, &sums[group * panels + panel, tap * width])
         tap = end
-    for o in range(first_panel * width, min(last_panel * width, p.outputs)):
-        to = &grad_weight[group * p.outputs + o, 0, 0, 0]
-        for tap in range(first_tap, last_tap):
-            to[tap] = sums[group * panels + o // width, tap * width + o % width]
+    for panel in range(first_panel, last_panel):
+        _store(&sums[group * panels + panel, 0], min(width, p.outputs - panel * width), first_tap, last_tap, grads,
+               &grad_weight[group * p.outputs + panel * width, 0, 0, 0], p.channels * p.area)
+
+
+cdef void _store(
+    const floating* sums, Py_ssize_t outputs, Py_ssize_t first_tap, Py_ssize_t last_tap, floating* square,
+    floating* to, Py_ssize_t taps
+) noexcept nogil:
+    """(taps, 2 vectors of outputs) -> (outputs, taps), square by square: else each cache line would come 16 times."""
+    cdef Py_ssize_t width = 2 * (LANES_F32 if floating is float else LANES_F64), tap = first_tap, n, o
+    while tap < last_tap:
+        n = min(width, last_tap - tap)
+        interleave(n, width, width, sums + tap * width, square)
+        for o in range(outputs):
+            memcpy(to + o * taps + tap, square + o * width, n * sizeof(floating))
+        tap += n
 
 
 cdef const floating* _seen(
