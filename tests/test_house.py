@@ -44,7 +44,7 @@ ARROWS = (
     ("_validate/", "_validate", ""),
     ("_dispatch.py", "_needs _registry _cpu", ""),
     ("_needs.py", "", ""),
-    ("_threads.py", "_core.baseline._system", ""),
+    ("_threads.py", "_core.baseline._system _core.baseline._copy", ""),
     ("_cpu.py", "_core.baseline._system", ""),
     ("_registry.py", "", ""),
     ("_linalg.py", "", "scipy threadpoolctl"),

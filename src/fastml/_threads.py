@@ -11,8 +11,11 @@ import operator
 import os
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from fastml._core.baseline import _system
+from numpy.typing import NDArray
+
+from fastml._core.baseline import _copy, _system
 
 MOST_THREADS = 1024  # a typing mistake should not start a million threads
 SMALL_WORK = 100_000  # values or multiplications, tens of microseconds: less is over before threads are awake
@@ -101,3 +104,8 @@ def count(n_threads: int | None, work: float) -> int:
         asked = _positive(n_threads, "n_threads")
         return 1 if _forked else asked
     return 1 if work < SMALL_WORK else get_num_threads()
+
+
+def copy(source: NDArray[Any], to: NDArray[Any], n_threads: int | None) -> None:
+    """to[...] = source, for 5 axes of any strides, of which the last one should be long: NumPy's copy has one thread."""
+    _copy.copy(source, to, count(n_threads, 2 * source.size))

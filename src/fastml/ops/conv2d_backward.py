@@ -98,14 +98,16 @@ def conv2d_backward(
 
 def _gradient_of_x(forward: Any, grad_out: NDArray[Any], n_threads: int | None, backend: str | None) -> NDArray[Any]:
     grad_x: NDArray[Any] = np.empty_like(forward.x)
-    for part, pixels in convolutions(forward, grad_out, grad_x):
+    for part, pixels in convolutions(forward, grad_out, grad_x, n_threads):
         _dispatch.kernel("conv2d", part, backend)(*part, _threads.count(n_threads, part.work))
         if part.out is not pixels:
-            pixels[...] = part.out
+            _threads.copy(part.out[:, :, np.newaxis], pixels[:, :, np.newaxis], n_threads)
     return grad_x
 
 
-def convolutions(forward: Any, grad_out: NDArray[Any], grad_x: NDArray[Any]) -> Iterator[tuple[Any, NDArray[Any]]]:
+def convolutions(
+    forward: Any, grad_out: NDArray[Any], grad_x: NDArray[Any], n_threads: int | None = None
+) -> Iterator[tuple[Any, NDArray[Any]]]:
     """Problems of conv2d that make up the gradient of x, and the pixels of grad_x that each is for; the rest is 0."""
     (_, channels, h, w), (kernel_h, kernel_w) = forward.x.shape, forward.weight.shape[2:]
     bias = np.zeros(channels, grad_out.dtype)
@@ -119,7 +121,7 @@ def convolutions(forward: Any, grad_out: NDArray[Any], grad_x: NDArray[Any]) -> 
             if pixels.size:
                 yield forward._replace(
                     x=np.ascontiguousarray(grad_out[:, :, rows.windows, columns.windows]),
-                    weight=_turned(forward.weight[:, :, rows.taps, columns.taps], forward.groups), bias=bias,
+                    weight=_turned(forward.weight[:, :, rows.taps, columns.taps], forward.groups, n_threads), bias=bias,
                     stride_h=1, stride_w=1, pad_top=rows.pad, pad_left=columns.pad, dilation_h=rows.dilation,
                     dilation_w=columns.dilation,
                     out=pixels if pixels.flags.c_contiguous else np.empty(pixels.shape, pixels.dtype),
@@ -156,14 +158,10 @@ def _phases(size: int, kernel: int, stride: int, pad: int, dilation: int, out: i
             )  # fmt: skip
 
 
-def _turned(weight: NDArray[Any], groups: int) -> NDArray[Any]:
+def _turned(weight: NDArray[Any], groups: int, n_threads: int | None) -> NDArray[Any]:
     """(outputs, channels / groups, ...) as (channels, outputs / groups, ...), each kernel turned by 180 degrees."""
     outputs, channels, kernel_h, kernel_w = weight.shape
-    of_groups = weight.reshape(groups, outputs // groups, channels, kernel_h, kernel_w).swapaxes(1, 2)[..., ::-1, ::-1]
-    turned: NDArray[Any] = np.empty(of_groups.shape, weight.dtype)
-    if kernel_w > 2:
-        turned[...] = of_groups
-    else:  # tap by tap: NumPy copies along the last axis, which here is too short for it (half the time, measured)
-        for ky, kx in np.ndindex(kernel_h, kernel_w):
-            turned[..., ky, kx] = of_groups[..., ky, kx]
+    of_groups = weight.reshape(groups, outputs // groups, channels, kernel_h, kernel_w)[..., ::-1, ::-1]
+    turned: NDArray[Any] = np.empty((groups, channels, outputs // groups, kernel_h, kernel_w), weight.dtype)
+    _threads.copy(of_groups.transpose(0, 2, 3, 4, 1), turned.transpose(0, 1, 3, 4, 2), n_threads)
     return turned.reshape(groups * channels, outputs // groups, kernel_h, kernel_w)
