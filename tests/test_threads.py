@@ -219,3 +219,15 @@ def test_other_threads_run_during_a_kernel(rung):
         sys.setswitchinterval(interval)
         stop.set()
         ticker.join()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_threads", [1, 2, 7])
+def test_copy_between_layouts(dtype, n_threads):
+    x = np.arange(3 * 8 * 6 * 5 * 4, dtype=dtype).reshape(3, 8, 6, 5, 4)
+    x.flags.writeable = False
+    to = np.full((6, 3, 5, 4, 16), -1, dtype)
+    _threads.copy(x.transpose(2, 0, 3, 4, 1)[..., ::-1, :], to[..., ::2], n_threads)
+    np.testing.assert_array_equal(to[..., ::2], x.transpose(2, 0, 3, 4, 1)[..., ::-1, :])
+    assert (to[..., 1::2] == -1).all()
+    _threads.copy(x[:0], np.empty((0, 8, 6, 5, 4), dtype), n_threads)
