@@ -10,15 +10,15 @@ from fastml._core._memory import working_memory
 
 
 cdef extern from "project.h" nogil:
+    const Py_ssize_t PITCH
     void project(
-        Py_ssize_t vectors, Py_ssize_t n, Py_ssize_t rows, const void* x, Py_ssize_t pitch, const void* mean,
-        const void* basis, void* sums
+        Py_ssize_t vectors, Py_ssize_t rows, Py_ssize_t n, const void* x, const void* basis, void* sums,
+        Py_ssize_t width, const void* next, Py_ssize_t apart
     ) noexcept
 
 
 cdef enum:
-    ROWS = 64  # of a task, whose sums stay in the first-level cache
-    DEPTH = 512  # columns of x in one go: the basis for them is read by all rows of a task
+    ROWS = 24  # of a task: PITCH columns of them, centred, are 12 KiB of float32 in the first-level cache
 
 
 def loops(
@@ -53,62 +53,74 @@ def tiles(
     floating[:, ::1] out,  # OUT (rows, k)
     Py_ssize_t n_threads,
 ):
-    """4 rows x 3 vectors of components in registers, the mean subtracted on the way: X is read once, and not copied.
+    """Pieces of rows, centred in the first-level cache, times strips of components: 12 vectors of sums in registers.
 
     Subtracting mean @ basis from x @ basis afterwards would save the subtractions, and lose what a mean far from zero
     has in front. What the mean loses as float32 is made good: the sums start from (float32(mean) - mean) @ basis.
     """
-    cdef Py_ssize_t width = 3 * (LANES_F32 if floating is float else LANES_F64)
-    cdef Py_ssize_t columns = x.shape[1], k = basis.shape[0], strips = (k + width - 1) // width, task
+    cdef Py_ssize_t lanes = LANES_F32 if floating is float else LANES_F64
+    cdef Py_ssize_t columns = x.shape[1], width = (basis.shape[0] + lanes - 1) // lanes * lanes, task
     dtype = np.float32 if floating is float else np.float64
-    cdef floating[::1] shift = np.asarray(mean).astype(dtype)
-    cdef floating[:, ::1] packed = working_memory("weights", 1, strips * columns * width, dtype)
-    cdef floating[:, ::1] memory = working_memory("blocks", n_threads, ROWS * width, dtype)
-    lost = np.zeros(strips * width, dtype)
-    lost[:k] = np.matmul(basis, np.subtract(shift, mean))
-    cdef floating[::1] start = lost
+    shift, nothing = np.asarray(mean).astype(dtype), np.zeros(max(columns, width), dtype)
+    cdef floating[::1] center = shift, zeros = nothing
+    cdef floating[:, ::1] lost = np.subtract(shift, mean).astype(dtype)[np.newaxis]
+    cdef floating[:, ::1] start = np.zeros((1, width), dtype)
+    cdef floating[:, ::1] packed = working_memory("weights", 1, columns * width, dtype)
+    cdef floating[:, ::1] memory = working_memory("blocks", n_threads, ROWS * (PITCH + width), dtype, 0)
     with nogil:
-        for task in prange((columns + DEPTH - 1) // DEPTH, num_threads=n_threads, schedule="static"):
-            _pack(basis, task * DEPTH, min((task + 1) * DEPTH, columns), width, &packed[0, 0])
+        for task in prange((columns + PITCH - 1) // PITCH, num_threads=n_threads, schedule="static"):
+            _pack(basis, task * PITCH, min((task + 1) * PITCH, columns), lanes, &packed[0, 0])
+        if floating is float:
+            _some_rows(lost, 0, &zeros[0], &packed[0, 0], &zeros[0], width, start, &memory[0, 0])
         for task in prange((x.shape[0] + ROWS - 1) // ROWS, num_threads=n_threads, schedule="static"):
-            _some_rows(x, &shift[0], &packed[0, 0], &start[0], out, task * ROWS, &memory[threadid(), 0])
+            _some_rows(x, task * ROWS, &center[0], &packed[0, 0], &start[0, 0], width, out, &memory[threadid(), 0])
+
+
+cdef Py_ssize_t _strip(Py_ssize_t vectors) noexcept nogil:
+    """How many of the vectors that are left make the next strip: 3, but rather 2 and 2 than 3 and 1."""
+    return 3 if vectors > 4 or vectors == 3 else min(vectors, 2)
 
 
 cdef void _pack(
-    const floating[:, ::1] basis, Py_ssize_t first, Py_ssize_t last, Py_ssize_t width, floating* packed
+    const floating[:, ::1] basis, Py_ssize_t first, Py_ssize_t last, Py_ssize_t lanes, floating* packed
 ) noexcept nogil:
-    """(k, columns) -> (strip, columns, width), for some of the columns; missing components are zero."""
-    cdef Py_ssize_t columns = basis.shape[1], strip, c, j
-    cdef floating* to
-    for strip in range((basis.shape[0] + width - 1) // width):
+    """(k, columns) -> (strip, columns, vectors of components), for some of the columns; missing components are zero."""
+    cdef Py_ssize_t columns = basis.shape[1], k = basis.shape[0], done = 0, width, c, j
+    while done < k:
+        width = _strip((k - done + lanes - 1) // lanes) * lanes
         for c in range(width):
-            to = packed + strip * columns * width + c
-            if strip * width + c < basis.shape[0]:
-                for j in range(first, last):
-                    to[j * width] = basis[strip * width + c, j]
-            else:
-                for j in range(first, last):
-                    to[j * width] = 0
+            for j in range(first, last):
+                packed[j * width + c] = basis[done + c, j] if done + c < k else 0
+        packed += columns * width
+        done += width
 
 
 cdef void _some_rows(
-    const floating[:, ::1] x, const floating* shift, const floating* packed, const floating* start,
-    floating[:, ::1] out, Py_ssize_t first, floating* sums
+    const floating[:, ::1] x, Py_ssize_t first, const floating* shift, const floating* packed, const floating* start,
+    Py_ssize_t width, floating[:, ::1] out, floating* centred
 ) noexcept nogil:
-    cdef Py_ssize_t columns = x.shape[1], k = out.shape[1], lanes = LANES_F32 if floating is float else LANES_F64
-    cdef Py_ssize_t rows = min(ROWS, x.shape[0] - first), strip = 0, width = 3 * lanes, count, i, j, c
-    while strip < k:
-        count = min(width, k - strip)
-        for i in range((rows + 3) // 4 * 4):
-            for c in range(width):
-                sums[i * width + c] = start[strip + c]
-        j = 0
-        while j < columns:
-            for i in range(0, rows, 4):
-                project((count + lanes - 1) // lanes, min(DEPTH, columns - j), min(4, rows - i), &x[first + i, j],
-                        columns, shift + j, packed + strip * columns + j * width, sums + i * width)
-            j += DEPTH
+    """PITCH columns after another, each times all strips."""
+    cdef Py_ssize_t columns = x.shape[1], lanes = LANES_F32 if floating is float else LANES_F64
+    cdef Py_ssize_t rows = min(ROWS, x.shape[0] - first), j = 0, n, i, c, done, vectors
+    cdef floating* sums = centred + ROWS * PITCH
+    cdef const floating* next
+    for i in range(rows):
+        for c in range(width):
+            sums[i * width + c] = start[c]
+    while j < columns:
+        n = min(PITCH, columns - j)
         for i in range(rows):
-            for c in range(count):
-                out[first + i, strip + c] = sums[i * width + c]
-        strip += width
+            for c in range(n):
+                centred[i * PITCH + c] = x[first + i, j + c] - shift[j + c]
+        # what is needed after these: the next columns, or the next rows
+        next = &x[first, 0] + (j + PITCH if j + PITCH < columns else ROWS * columns)
+        done = 0
+        while done < width:
+            vectors = _strip((width - done) // lanes)
+            project(vectors, rows, n, centred, packed + columns * done + j * vectors * lanes, sums + done, width, next,
+                    columns if done == 0 else 0)
+            done += vectors * lanes
+        j += PITCH
+    for i in range(rows):
+        for c in range(out.shape[1]):
+            out[first + i, c] = sums[i * width + c]

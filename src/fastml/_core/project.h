@@ -1,44 +1,55 @@
-/* Rows minus a mean, times the columns of a basis: 4 rows x up to 3 vectors of columns, all sums in registers. */
+/* Centred rows times a basis: 12 vectors of sums in registers, as 4 rows x 3 vectors of components, 6 x 2 or 12 x 1. */
 
 #ifndef FASTML_PROJECT_H
 #define FASTML_PROJECT_H
 
 #include "simd.h"
 
-/* sums[i][c] += sum over j of (x[i][j] - mean[j]) * basis[j][c], for `rows` <= 4 rows of x, `pitch` apart (for those that
-   are missing the last one stands in), and `vectors` of columns c. Rows of basis and of sums are 3 vectors. Subtractions
-   have units of their own beside those of FMA (Zen 4): a centred copy would cost more than they do. */
+#define PITCH 128 /* values from one centred row to the next, a constant: so 12 rows need one register */
+
+/* sums[i][c] += sum over j < n of x[i][j] * basis[j][c], for `rows` rows and `vectors` of components, constants where
+   this is inlined. Rows of sums are `width` values apart. */
 #define DEFINE_PROJECT(SUFFIX, REAL, VECTOR)                                                                           \
-    INLINE void project_on_##SUFFIX(int vectors, ptrdiff_t n, ptrdiff_t rows, const REAL *x, ptrdiff_t pitch,          \
-                                    const REAL *mean, const REAL *basis, REAL *sums) {                                 \
+    INLINE void project_some_##SUFFIX(int rows, int vectors, ptrdiff_t n, const REAL *x, const REAL *basis,            \
+                                      REAL *sums, ptrdiff_t width) {                                                   \
         enum { LANES = VECTOR_BYTES / sizeof(REAL) };                                                                  \
-        const REAL *row[4];                                                                                            \
-        VECTOR sum[4][3];                                                                                              \
-        _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++) {                                                          \
-            row[i] = x + (i < rows ? i : rows - 1) * pitch;                                                            \
-            _Pragma("GCC unroll 3") for (int v = 0; v < vectors; v++) sum[i][v] = ((VECTOR *)sums)[3 * i + v];         \
-        }                                                                                                              \
-        for (ptrdiff_t j = 0; j < n; j++, basis += 3 * LANES) {                                                        \
+        VECTOR sum[12];                                                                                                \
+        _Pragma("GCC unroll 12") for (int i = 0; i < rows; i++)                                                        \
+            _Pragma("GCC unroll 3") for (int v = 0; v < vectors; v++)                                                  \
+                sum[i * vectors + v] = *(VECTOR *)(sums + i * width + v * LANES);                                      \
+        for (ptrdiff_t j = 0; j < n; j++, basis += vectors * LANES) {                                                  \
             VECTOR b[3];                                                                                               \
             _Pragma("GCC unroll 3") for (int v = 0; v < vectors; v++) b[v] = ((const VECTOR *)basis)[v];               \
-            _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++) {                                                      \
-                REAL d = row[i][j] - mean[j];                                                                          \
-                _Pragma("GCC unroll 3") for (int v = 0; v < vectors; v++) sum[i][v] += d * b[v];                       \
-            }                                                                                                          \
+            _Pragma("GCC unroll 12") for (int i = 0; i < rows; i++)                                                    \
+                _Pragma("GCC unroll 3") for (int v = 0; v < vectors; v++)                                              \
+                    sum[i * vectors + v] += x[i * PITCH + j] * b[v];                                                   \
         }                                                                                                              \
-        _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++)                                                            \
-            _Pragma("GCC unroll 3") for (int v = 0; v < vectors; v++) ((VECTOR *)sums)[3 * i + v] = sum[i][v];         \
+        _Pragma("GCC unroll 12") for (int i = 0; i < rows; i++)                                                        \
+            _Pragma("GCC unroll 3") for (int v = 0; v < vectors; v++)                                                  \
+                *(VECTOR *)(sums + i * width + v * LANES) = sum[i * vectors + v];                                      \
     }                                                                                                                  \
-    static __attribute__((noinline)) void project_##SUFFIX(ptrdiff_t vectors, ptrdiff_t n, ptrdiff_t rows,             \
-                                                           const REAL *x, ptrdiff_t pitch, const REAL *mean,           \
-                                                           const REAL *basis, REAL *sums) {                            \
-        if (vectors == 3) project_on_##SUFFIX(3, n, rows, x, pitch, mean, basis, sums);                                \
-        else if (vectors == 2) project_on_##SUFFIX(2, n, rows, x, pitch, mean, basis, sums);                           \
-        else project_on_##SUFFIX(1, n, rows, x, pitch, mean, basis, sums);                                             \
+    INLINE void project_all_##SUFFIX(int vectors, ptrdiff_t rows, ptrdiff_t n, const REAL *x, const REAL *basis,       \
+                                     REAL *sums, ptrdiff_t width, const REAL *next, ptrdiff_t apart) {                 \
+        int some = 12 / vectors;                                                                                       \
+        for (; rows > 0; rows -= some, x += some * PITCH, sums += some * width) {                                      \
+            for (int i = 0; apart && i < some; i++, next += apart)                                                     \
+                for (ptrdiff_t j = 0; j < n; j += 64 / sizeof(REAL)) __builtin_prefetch(next + j, 0, 2);               \
+            project_some_##SUFFIX(some, vectors, n, x, basis, sums, width);                                            \
+        }                                                                                                              \
+    }                                                                                                                  \
+    static __attribute__((noinline)) void project_##SUFFIX(                                                            \
+        ptrdiff_t vectors, ptrdiff_t rows, ptrdiff_t n, const REAL *x, const REAL *basis, REAL *sums, ptrdiff_t width, \
+        const REAL *next, ptrdiff_t apart) {                                                                           \
+        if (vectors == 3) project_all_##SUFFIX(3, rows, n, x, basis, sums, width, next, apart);                        \
+        else if (vectors == 2) project_all_##SUFFIX(2, rows, n, x, basis, sums, width, next, apart);                   \
+        else project_all_##SUFFIX(1, rows, n, x, basis, sums, width, next, apart);                                     \
     }
 DEFINE_PROJECT(f32, float, vector_f32)
 DEFINE_PROJECT(f64, double, vector_f64)
 
-#define project(vectors, n, rows, x, ...) BY_TYPE(x, project)(vectors, n, rows, x, __VA_ARGS__)
+/* As above, for any number of rows: up to 11 more than `rows` are read and computed, which must be memory. And before
+   every few rows as many of the next ones, `apart` values from one to another (0: none), are asked for from memory: the
+   processor does not guess them, and would wait for memory and multiply in turns (1.5 times as long, measured). */
+#define project(vectors, rows, n, x, ...) BY_TYPE(x, project)(vectors, rows, n, x, __VA_ARGS__)
 
 #endif

@@ -9,7 +9,7 @@ from sklearn.base import _fit_context
 from sklearn.utils import assert_all_finite, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastml.estimators import FLOATS, for_kernels, left_to_sklearn, projected
+from fastml.estimators import FLOATS, for_kernels, is_plain, left_to_sklearn, projected
 from fastml.ops.pca import PCAResult, pca
 
 CHECKS = {"accept_sparse": ("csr", "csc"), "dtype": FLOATS}  # scikit-learn's own
@@ -72,7 +72,8 @@ class PCA(decomposition.PCA):
         """
         check_is_fitted(self)
         if not left_to_sklearn(self):
-            array = validate_data(self, X, **CHECKS, reset=False)
+            plain = is_plain(self, X)
+            array = X if plain else validate_data(self, X, **CHECKS, ensure_all_finite=False, reset=False)
             if for_kernels(array):
                 return projected(self, array)
         return super().transform(X)
