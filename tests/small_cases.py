@@ -190,6 +190,7 @@ SMALL: tuple[Case, ...] = (
     Case("pca", "7x5, offset", normal(7, 5, offset=100)),
     Case("pca", "300x17", normal(300, 17)),
     Case("pca", "40x16: one column beyond a tile", normal(40, 16)),
+    Case("pca", "50x3, large offset", normal(50, 3, offset=1e4)),
     Case("pca", "wine", wine),
     *(Case("pca_transform", f"{n}x{p} to {k}", normal(n, p, offset=100), {"components": k}) for n, p, k in ((1, 1, 1), (5, 3, 2), (67, 13, 9), (9, 515, 25), (3, 17, 17))),
 )  # fmt: skip

@@ -209,10 +209,10 @@ def test_bits_do_not_depend_on_the_batch(case, backend, dtype):
 
 
 def offset(case):
-    """How many standard deviations the values are away from 0, at the most."""
-    x = case.make()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.nanmax(abs(np.nanmean(x)) / np.nanstd(x))
+    """How many standard deviations a feature's mean is away from 0, at the most; features that do not vary aside."""
+    x, axis = np.ma.masked_invalid(case.make()), case.options.get("axis", 0)
+    offsets = (abs(x.mean(axis)) / x.std(axis)).compressed()
+    return offsets.max() if offsets.size else np.inf
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -227,7 +227,7 @@ def test_a_rung_that_teaches_a_failure_fails_on_large_offsets_alone(rung, dtype)
         expected, tolerance = definition(index, dtype), tolerance_of(index, dtype, rung.name)
         for name in outputs(case):
             actual, right = getattr(problem, name), getattr(expected, name)
-            if offset(case) < 10 and min(case.make().shape) > 1:
+            if offset(case) < 12 and min(case.make().shape) > 1:
                 assert_close(actual, right, 1e-3 * abs(right), name)
             elif offset(case) > 1e3:
                 wrong.append((abs(actual - right) > tolerance[name]).any())

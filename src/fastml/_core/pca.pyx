@@ -56,7 +56,43 @@ cdef void _scatter_row(
         scatter[a, b] = total
 
 
-def blocks(
+def rows(
+    const floating[:, ::1] x,  # IN (rows, columns)
+    double[::1] mean,  # OUT (columns,)
+    double[:, ::1] scatter,  # OUT (columns, columns): sum over rows of (x - mean)(x - mean)^T
+    Py_ssize_t n_threads,
+):
+    """A value times the row of x that it is in, added to a row of sums: in the order of memory, and in vectors.
+
+    Each product loads a sum and stores it, and x is read once for each of its columns.
+    """
+    cdef Py_ssize_t i, j, columns = x.shape[1]
+    with nogil:
+        for j in range(columns):
+            mean[j] = 0
+        for i in range(x.shape[0]):
+            for j in range(columns):
+                mean[j] += x[i, j]
+        for j in range(columns):
+            mean[j] /= x.shape[0]
+        for j in prange(columns, num_threads=n_threads, schedule="static"):
+            _rows_of_products(x, mean, scatter, j)
+
+
+cdef void _rows_of_products(
+    const floating[:, ::1] x, const double[::1] mean, double[:, ::1] scatter, Py_ssize_t a
+) noexcept nogil:
+    cdef double value
+    cdef Py_ssize_t i, b
+    for b in range(x.shape[1]):
+        scatter[a, b] = 0
+    for i in range(x.shape[0]):
+        value = x[i, a] - mean[a]
+        for b in range(x.shape[1]):
+            scatter[a, b] += value * (x[i, b] - mean[b])
+
+
+def square(
     const floating[:, ::1] x,  # IN (rows, columns)
     double[::1] mean,  # OUT (columns,)
     double[:, ::1] scatter,  # OUT (columns, columns): sum over rows of (x - mean)(x - mean)^T
@@ -66,10 +102,32 @@ def blocks(
 
     With s the mean of some rows and d = x - s, the scatter matrix is D'D - n e e' where e is the mean of d. As e is
     small beside the spread of the data, that subtraction loses little; X'X - n m m' loses all at a large mean. A column
-    of ones beside D gives the sum of d for free. Symmetry halves the work of a full product.
+    of ones beside D gives the sum of d for free. By one thread.
     """
     cdef floating[::1] shift = _provisional_mean(np.asarray(x))
-    _scatter(x, shift, mean, scatter, n_threads)
+    _scatter(x, shift, mean, scatter, False, 1)
+
+
+def half(
+    const floating[:, ::1] x,  # IN (rows, columns)
+    double[::1] mean,  # OUT (columns,)
+    double[:, ::1] scatter,  # OUT (columns, columns): sum over rows of (x - mean)(x - mean)^T
+    Py_ssize_t n_threads,
+):
+    """As `square`, without the tiles below the diagonal: a scatter matrix is symmetric. By one thread."""
+    cdef floating[::1] shift = _provisional_mean(np.asarray(x))
+    _scatter(x, shift, mean, scatter, True, 1)
+
+
+def blocks(
+    const floating[:, ::1] x,  # IN (rows, columns)
+    double[::1] mean,  # OUT (columns,)
+    double[:, ::1] scatter,  # OUT (columns, columns): sum over rows of (x - mean)(x - mean)^T
+    Py_ssize_t n_threads,
+):
+    """As `half`, by threads: each takes chunks of rows, or rows of tiles of a matrix too large to have one for each."""
+    cdef floating[::1] shift = _provisional_mean(np.asarray(x))
+    _scatter(x, shift, mean, scatter, True, n_threads)
 
 
 def precise(
@@ -83,7 +141,7 @@ def precise(
     Half the speed for float32, and 8 more digits: small eigenvalues come out as well as from an SVD in float32.
     """
     cdef double[::1] shift = _provisional_mean(np.asarray(x)).astype(np.float64)
-    _scatter(x, shift, mean, scatter, n_threads)
+    _scatter(x, shift, mean, scatter, True, n_threads)
 
 
 def _provisional_mean(x):
@@ -93,7 +151,8 @@ def _provisional_mean(x):
 
 
 cdef _scatter(
-    const value[:, ::1] x, const floating[::1] shift, double[::1] mean, double[:, ::1] scatter, Py_ssize_t n_threads
+    const value[:, ::1] x, const floating[::1] shift, double[::1] mean, double[:, ::1] scatter, bint half,
+    Py_ssize_t n_threads,
 ):
     cdef Py_ssize_t n = x.shape[0], columns = x.shape[1], width = _width(&shift[0])
     cdef Py_ssize_t panels = columns // PANEL + 1, strips = columns // width + 1  # with the column of ones
@@ -107,15 +166,15 @@ cdef _scatter(
     with nogil:
         if chunks > 1:
             for chunk in prange(chunks, num_threads=n_threads, schedule="static"):
-                _chunk(x, n * chunk // chunks, n * (chunk + 1) // chunks, &shift[0], &memory[threadid(), 0],
-                       &sums[chunk, 0, 0])
+                _chunk(x, n * chunk // chunks, n * (chunk + 1) // chunks, &shift[0], half,
+                       &memory[threadid(), 0], &sums[chunk, 0, 0])
         else:
             while start < n:
                 depth = min(DEPTH, n - start)
                 for task in prange(strips, num_threads=n_threads, schedule="static"):
                     _pack(x, start, depth, task * width, &shift[0], &memory[0, 0] + task * DEPTH * width)
                 for task in prange(panels, num_threads=n_threads, schedule="static", chunksize=1):
-                    _tiles(depth, &memory[0, 0], &sums[0, 0, 0], task, columns)
+                    _tiles(depth, &memory[0, 0], &sums[0, 0, 0], task, columns, half)
                 start += DEPTH
         _finish(sums, n, &shift[0], mean, scatter)
 
@@ -126,7 +185,8 @@ cdef inline Py_ssize_t _width(const floating* shift) noexcept nogil:
 
 
 cdef void _chunk(
-    const value[:, ::1] x, Py_ssize_t start, Py_ssize_t last, const floating* shift, floating* strips, double* sums
+    const value[:, ::1] x, Py_ssize_t start, Py_ssize_t last, const floating* shift, bint half,
+    floating* strips, double* sums
 ) noexcept nogil:
     cdef Py_ssize_t columns = x.shape[1], width = _width(shift), depth, task
     while start < last:
@@ -134,7 +194,7 @@ cdef void _chunk(
         for task in range(columns // width + 1):
             _pack(x, start, depth, task * width, shift, strips + task * DEPTH * width)
         for task in range(columns // PANEL + 1):
-            _tiles(depth, strips, sums, task, columns)
+            _tiles(depth, strips, sums, task, columns, half)
         start += DEPTH
 
 
@@ -160,11 +220,12 @@ cdef void _pack(
 
 
 cdef void _tiles(
-    Py_ssize_t depth, const floating* strips, double* sums, Py_ssize_t panel, Py_ssize_t columns
+    Py_ssize_t depth, const floating* strips, double* sums, Py_ssize_t panel, Py_ssize_t columns, bint half
 ) noexcept nogil:
-    """Add a row of tiles, 4 columns with all from the diagonal on, to the sums."""
+    """Add a row of tiles, 4 columns with all, or half of them, from the diagonal on, to the sums."""
     cdef Py_ssize_t width = _width(strips), lanes = width // 3, pitch = (columns // width + 1) * width
-    cdef Py_ssize_t first = panel * PANEL, vector = first // lanes, last = columns // lanes + 1, vectors, i, j, k
+    cdef Py_ssize_t first = panel * PANEL, vector = first // lanes if half else 0, last = columns // lanes + 1
+    cdef Py_ssize_t vectors, i, j, k
     cdef const floating* own
     cdef int32_t offset[DEPTH]
     cdef floating a[DEPTH * PANEL]
