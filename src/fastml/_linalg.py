@@ -17,6 +17,8 @@ Product: TypeAlias = Callable[[Array, Array], Array]
 # Rows of an eigenproblem for one thread. Measured at 784: two are faster by a quarter (some vectors) to a half (all),
 # but spin afterwards; below 256 they are no faster.
 SMALL = 1024
+QUIET = 32  # rows up to which BLAS wakes no other thread (measured): to forbid it takes 20 us
+MOST_ALONE = 256  # columns up to which one thread decomposes blocks in its cache as fast as two
 BLOCK_BYTES = 1 << 20  # of a block that is centred and multiplied while it is in cache
 LANCZOS = 1200  # rows of an eigenproblem from which on, in float32, Lanczos' method beats LAPACK's reduction
 LANCZOS_BLOCK = 4  # vectors that share a pass over the matrix: with more it takes more of them in all (measured)
@@ -53,18 +55,20 @@ def eigh_largest(scatter: Array, k: int, multiply: Product | None = None) -> tup
 
     Where as exact as float32 is enough, `multiply` is given: the product of a float32 matrix and a few columns.
     """
-    from scipy.linalg import eigh
-
     p = scatter.shape[0]
     if multiply and p >= LANCZOS and 40 * k <= p:
         with _one_blas_thread():
             found = _lanczos(scatter.astype(np.float32), k, multiply)
         if found is not None:
             return found
-    few = 8 * k < p  # measured for p from 50 to 784: below about an eighth, `syevr` for some beats `syevd` for all
-    subset, driver = ((p - k, p - 1), "evr") if few else (None, "evd")
-    with _one_blas_thread() if p <= SMALL else nullcontext():
-        values, vectors = eigh(scatter, subset_by_index=subset, driver=driver, overwrite_a=True, check_finite=False)
+    with _one_blas_thread() if QUIET < p <= SMALL else nullcontext():
+        if 8 * k < p:  # measured for p from 50 to 784: below about an eighth, `syevr` for some beats `syevd` for all
+            from scipy.linalg import eigh
+
+            subset = p - k, p - 1
+            values, vectors = eigh(scatter, subset_by_index=subset, driver="evr", overwrite_a=True, check_finite=False)
+        else:
+            values, vectors = np.linalg.eigh(scatter)  # in less time than by SciPy where p is small
     return np.maximum(values[::-1][:k], 0.0), vectors.T[::-1][:k]
 
 
@@ -111,15 +115,19 @@ def dual_scatter(x: Array, mean: Array, dtype: Any) -> Array:
     return scatter
 
 
-def from_dual(x: Array, mean: Array, vectors: Array) -> Array:
-    """Components (k, p) of x - mean, orthonormal, from eigenvectors (k, n) of its dual scatter matrix."""
-    components = np.empty((x.shape[1], len(vectors)), x.dtype)
-    turned = vectors.T.astype(x.dtype, order="C")
+def from_dual(x: Array, mean: Array, vectors: Array, dtype: Any) -> Array:
+    """Components (k, p) of x - mean, orthonormal, from eigenvectors (k, n) of its dual scatter matrix.
+
+    Products are computed in `dtype`. The largest come first, so making them orthonormal leaves them as they are.
+    """
+    components = np.empty((x.shape[1], len(vectors)))
+    turned = vectors.T.astype(dtype, order="C")
     step = _columns(x)
     for start in range(0, x.shape[1], step):
-        block = x[:, start : start + step] - mean[start : start + step].astype(x.dtype)
-        np.matmul(block.T, turned, out=components[start : start + step])
-    return np.linalg.qr(components.astype(np.float64))[0].T
+        block = x[:, start : start + step].astype(dtype)
+        block -= mean[start : start + step].astype(dtype)
+        components[start : start + step] = block.T @ turned
+    return np.linalg.qr(components)[0].T
 
 
 def _columns(x: Array) -> int:
@@ -165,21 +173,39 @@ def _centred_blocks(x: Array, mean: Array) -> Iterator[tuple[slice, Array]]:
         yield rows, x[rows] - mean
 
 
-def svd_centred(x: Array, mean: Array) -> tuple[Array, Array]:
-    """All singular values, descending, and right singular vectors (as rows) of x - mean.
+def svd_centred(x: Array, mean: Array, k: int) -> tuple[Array, Array]:
+    """All singular values of x - mean, descending, and k right singular vectors as rows, in float64 whatever x is.
 
-    A tall matrix is first reduced to the R of its QR decomposition, a wide one to L: U is never formed.
+    Those of the triangle R in x - mean = QR: neither Q nor a centred copy is made. Where x is wide, R is that of its
+    transposed and has the left singular vectors u; a pass over x turns them into v = (x - mean)'u / sigma. Rounding
+    turns v by eps * sigma_1 / sigma, which is what the gap between sigma and zero allows.
     """
-    from scipy.linalg import qr, svd
+    from scipy.linalg import svd
 
-    centred = (x - mean).astype(x.dtype, copy=False)  # subtracted in float64
-    if x.shape[0] >= x.shape[1]:
-        (r,) = qr(centred, mode="r", overwrite_a=True, check_finite=False)
-        _, values, vectors = svd(r[: x.shape[1]], full_matrices=False, overwrite_a=True, check_finite=False)
-        return values, vectors
-    q, r = qr(centred.T, mode="economic", overwrite_a=True, check_finite=False)  # x' = QR, so x = R'Q'
-    left, values, _ = svd(r, full_matrices=False, overwrite_a=True, check_finite=False)
-    return values, (q @ left).T
+    with _one_blas_thread() if min(x.shape) <= MOST_ALONE else nullcontext():
+        _, values, vectors = svd(_triangle(x, mean), overwrite_a=True, check_finite=False)
+    return values, vectors[:k] if x.shape[0] >= x.shape[1] else from_dual(x, mean, vectors[:k], np.float64)
+
+
+def _triangle(x: Array, mean: Array) -> Array:
+    """R of x - mean = QR, or of the transposed where x is wide, in float64: blocks of rows join R one after another.
+
+    J. Demmel et al. (2012), SIAM J. Sci. Comput. 34: TSQR. Each block stays in a cache while LAPACK works on it.
+    """
+    from scipy.linalg.lapack import dtpqrt
+
+    n, p = max(x.shape), min(x.shape)
+    rows = max(p, min(2 * p, n // 16), 2**13 // p)  # twice as many as columns is fastest (measured), if memory allows
+    panel = min(16 if p <= MOST_ALONE else 32, p)
+    triangle = np.zeros((p, p), order="F")
+    for start in range(0, n, rows):
+        piece = slice(start, start + rows)
+        if x.shape[0] >= x.shape[1]:
+            block = np.subtract(x[piece], mean, order="F")
+        else:
+            block = (x[:, piece] - mean[piece]).T
+        triangle = dtpqrt(0, panel, triangle, block, overwrite_a=True, overwrite_b=True)[0]
+    return triangle
 
 
 def fix_signs(components: Array) -> Array:

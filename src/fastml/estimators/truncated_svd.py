@@ -34,7 +34,7 @@ class TruncatedSVD(decomposition.TruncatedSVD):
     float64. It holds squares: where rounding may have cost the last singular value that was asked for half of the
     digits of X's dtype, X goes through QR and SVD in float64. What differs: explained_variance_ is computed from
     centred rows, and right where a mean is large; constant data have an explained_variance_ratio_ of 0, not NaN.
-    Cost: n p^2 flops in one pass over X, an eigenproblem of p, and 4 n p k; by QR 2 n p^2 and two float64 copies of X.
+    Cost: n p^2 flops in one pass over X, an eigenproblem of p, and 4 n p k; by QR, block by block, 2 n p^2.
 
     >>> import numpy as np, fastml
     >>> cross = np.array([[6.0, 8.0], [-6.0, -8.0], [4.0, -3.0], [-4.0, 3.0]])
@@ -101,8 +101,8 @@ def _by_gram_matrix(X: NDArray[Any], k: int) -> tuple[NDArray[Any], NDArray[Any]
     # the scatter matrix is made of products in X's dtype, the rest is rounded in float64
     rounding = eps * spread + float(np.finfo(np.float64).eps) * squares[0]
     if squares[-1] * eps**0.5 <= rounding:
-        values, components = _linalg.svd_centred(X.astype(np.float64, copy=False), np.zeros(X.shape[1]))
-        return values[:k], components[:k]
+        values, components = _linalg.svd_centred(X, np.zeros(X.shape[1]), k)
+        return values[:k], components
     values = np.sqrt(squares)
     if wide:  # X'U = V Sigma; the mean of each row is multiplied apart, in float64, where it cancels
         products = pca_transform(X.T, mean, vectors) + mean @ vectors.T

@@ -109,7 +109,7 @@ def pca(
         result = wanted(squares, components, total, solver if solver == "full" else "covariance_eigh")
         if solver == "covariance_eigh" or not _lost_digits(result, 1e-2 if solver == "full" else 1e-6, precise):
             return result
-    return wanted(*_svd(problem, n_threads, backend), "full")
+    return wanted(*_svd(problem, at_most), "full")
 
 
 class Scatter(NamedTuple):
@@ -198,7 +198,7 @@ def _eigen(
     problem: Any, at_most: int, precise: bool, n_threads: int | None, backend: str | None
 ) -> tuple[Any, Any, float]:
     """Squares of singular values, components and the sum of all squares, from the smaller scatter matrix."""
-    x = problem.x
+    x, dtype = problem.x, np.float64 if precise else problem.x.dtype
     if problem.scatter.size:
         double = x.dtype == np.float32 and precise
         kernel = _precise(problem, backend) if double else _dispatch.kernel("pca", problem, backend)
@@ -208,12 +208,12 @@ def _eigen(
         # by NumPy: its BLAS comes next, and threads of a kernel would still be waiting for work beside those
         with np.errstate(invalid="ignore", over="ignore"):
             problem.mean[:] = x.mean(axis=0, dtype=np.float64)
-        scatter = _linalg.dual_scatter(x, problem.mean, np.float64 if precise else x.dtype)
+        scatter = _linalg.dual_scatter(x, problem.mean, dtype)
     _validate.finite_result(x, scatter)
     total = float(scatter.trace())
     product = None if precise else partial(_product, n_threads, backend)
     squares, vectors = _linalg.eigh_largest(scatter, at_most, product)
-    return squares, vectors if problem.scatter.size else _linalg.from_dual(x, problem.mean, vectors), total
+    return squares, vectors if problem.scatter.size else _linalg.from_dual(x, problem.mean, vectors, dtype), total
 
 
 def _product(n_threads: int | None, backend: str | None, a: NDArray[Any], columns: NDArray[Any]) -> NDArray[Any]:
@@ -237,12 +237,10 @@ def _krylov(
     return np.square(values, dtype=np.float64), components, float(stats.m2.sum())
 
 
-def _svd(problem: Any, n_threads: int | None, backend: str | None) -> tuple[Any, Any, float]:
-    _validate.finite_result(problem.x, problem.x)
-    problem.mean[:] = moments.compute(_validate.moments(problem.x)[0], n_threads, backend).mean
-    values, components = _linalg.svd_centred(problem.x, problem.mean)
-    with np.errstate(over="ignore"):
-        squares = np.square(values, dtype=np.float64)
+def _svd(problem: Any, at_most: int) -> tuple[Any, Any, float]:
+    """What `_eigen` returns, which has set the mean and refused NaN and infinity, with all squares; without squaring."""
+    values, components = _linalg.svd_centred(problem.x, problem.mean, at_most)
+    squares = np.square(values)
     return squares, components, float(squares.sum())
 
 
