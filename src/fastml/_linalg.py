@@ -173,6 +173,28 @@ def _centred_blocks(x: Array, mean: Array) -> Iterator[tuple[slice, Array]]:
         yield rows, x[rows] - mean
 
 
+def arpack(x: Array, mean: Array, k: int, tolerance: float, random: Any) -> tuple[Array, Array]:
+    """The k largest singular values of x - mean, descending, and right singular vectors as rows, by ARPACK.
+
+    It needs products with vectors only, and each centres x block by block, in float64.
+    """
+    from scipy.sparse.linalg import LinearOperator, svds
+
+    def times(right: Array) -> Array:
+        return np.concatenate([centred @ right for _, centred in _centred_blocks(x, mean)])
+
+    def transposed_times(left: Array) -> Any:
+        return sum(centred.T @ left[rows] for rows, centred in _centred_blocks(x, mean))
+
+    if not any(centred.any() for _, centred in _centred_blocks(x, mean)):
+        return np.zeros(k), np.eye(k, x.shape[1])  # ARPACK raises an error
+    centred = LinearOperator(x.shape, times, transposed_times, times, np.float64, transposed_times)
+    start = random.uniform(-1, 1, min(x.shape))
+    with _one_blas_thread():  # ARPACK uses SciPy's BLAS, the products NumPy's: their threads would spin side by side
+        _, values, vectors = svds(centred, k, tol=tolerance, v0=start)
+    return values[::-1], vectors[::-1]
+
+
 def svd_centred(x: Array, mean: Array, k: int) -> tuple[Array, Array]:
     """All singular values of x - mean, descending, and k right singular vectors as rows, in float64 whatever x is.
 
@@ -206,6 +228,14 @@ def _triangle(x: Array, mean: Array) -> Array:
             block = (x[:, piece] - mean[piece]).T
         triangle = dtpqrt(0, panel, triangle, block, overwrite_a=True, overwrite_b=True)[0]
     return triangle
+
+
+def condition(singular_values: Array) -> float:
+    """The largest over the smallest of singular values, infinite where that is zero, NaN where there are none."""
+    if not singular_values.size:
+        return float("nan")
+    smallest = float(singular_values[-1])
+    return float(singular_values[0]) / smallest if smallest else float("inf")
 
 
 def fix_signs(components: Array) -> Array:

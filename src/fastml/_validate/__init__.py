@@ -19,6 +19,7 @@ from fastml._validate.matrices import (
     scatter,
     standardize,
 )
+from fastml._validate.numbers import integer
 from fastml._validate.pooling import (
     avg_pool2d,
     avg_pool2d_backward,
@@ -44,6 +45,7 @@ __all__ = [
     "fold_batch_norm",
     "global_avg_pool2d",
     "indices_inside",
+    "integer",
     "max_pool2d",
     "max_pool2d_backward",
     "moments",

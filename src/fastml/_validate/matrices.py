@@ -158,7 +158,7 @@ def standardize(
 
 def pca(
     X: Any, n_components: Any = None, *, solver: Any = "auto", whiten: Any = False, n_oversamples: Any = 10,
-    n_iterations: Any = 4, random_state: Any = 0,
+    n_iterations: Any = 4, tol: Any = 0.0, random_state: Any = 0,
 ) -> tuple[Pca, int | float | None, Any]:
     """The problem; n_components as an integer, a fraction of the variance, or None for all; and a generator.
 
@@ -167,15 +167,21 @@ def pca(
     x = ready(_matrix(X), "X")
     if x.shape[0] < 2 or x.shape[1] < 1:
         raise ValueError(f"X must have at least 2 rows and 1 column, got shape {x.shape}")
-    choice(solver, "solver", ("auto", "covariance_eigh", "full", "randomized"))
+    choice(solver, "solver", ("auto", "covariance_eigh", "full", "randomized", "arpack"))
     flag(whiten, "whiten")
     integer(n_oversamples, "n_oversamples", 1)
     integer(n_iterations, "n_iterations", 0)
+    number(tol, "tol", 0)
     random = random_state
     if not isinstance(random, np.random.RandomState | np.random.Generator):
         seed = integer(random, "random_state", 0)
-        random = np.random.default_rng(seed) if solver == "randomized" else None  # it takes time to make
-    if n_components is not None:
+        random = np.random.default_rng(seed) if solver in ("randomized", "arpack") else None  # it takes time to make
+    if solver == "arpack":
+        if min(x.shape) < 2:
+            raise ValueError(f"X must have at least 2 rows and 2 columns for solver 'arpack', got shape {x.shape}")
+        n_components = min(x.shape) - 1 if n_components is None else n_components
+        n_components = integer(n_components, "n_components", 1, min(x.shape) - 1)
+    elif n_components is not None:
         if isinstance(n_components, float | np.floating):
             n_components = number(n_components, "n_components", 0)
             if not 0 < n_components < 1:

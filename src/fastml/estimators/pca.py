@@ -3,12 +3,15 @@
 from numbers import Integral
 from typing import Any, Self
 
+import numpy as np
 from numpy.typing import NDArray
 from sklearn import decomposition
 from sklearn.base import _fit_context
+from sklearn.decomposition._pca import _infer_dimension
 from sklearn.utils import assert_all_finite, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from fastml import _linalg
 from fastml.estimators import FLOATS, for_kernels, is_plain, left_to_sklearn, projected
 from fastml.ops.pca import PCAResult, pca
 
@@ -19,19 +22,22 @@ ITERATIONS = 4  # for "auto": they give more variance than scikit-learn's 7 powe
 
 
 class PCA(decomposition.PCA):
-    """scikit-learn's `PCA`, with its parameters, attributes, methods and errors, and `svd_solver_`: what was used.
+    """scikit-learn's `PCA`, with its parameters, attributes, methods and errors, `svd_solver_` and `condition_`.
 
-    On fastml's kernels: `fit` and `fit_transform` of what becomes a dense float32 or float64 matrix, with `svd_solver`
-    "covariance_eigh", "full", "randomized" or "auto"; and `transform` of such a matrix, whoever did the fit. On
-    scikit-learn's code: sparse matrices, the solver "arpack", `n_components` "mle" and 0, a single row, array API
-    dispatch.
+    `svd_solver_` is what was used, `condition_` the largest singular value over the smallest one kept: the condition
+    number of X - mean_ if all components were kept, and else of its projection; infinite if the smallest is 0.
+
+    On fastml's kernels: `fit` and `fit_transform` of what becomes a dense float32 or float64 matrix; and `transform` of
+    such a matrix, whoever did the fit. On scikit-learn's code: sparse matrices, `n_components` 0, a single row, array
+    API dispatch.
 
     "auto" is exact up to min(X.shape) = 4000: "covariance_eigh", unless accuracy asks for "full" (`fastml.pca` says
     when); beyond, and for less than 0.8 min(X.shape) components, "randomized". That one is a block Krylov method, and
     where min(X.shape) <= 1000 exact, as this takes less time: `svd_solver_` tells. `power_iteration_normalizer` makes
-    no difference: it is QR always. What differs: the mean is subtracted before anything is rounded, so that uncentred
-    data do no harm; `fit_transform(X)` is `fit(X).transform(X)`; constant data have an explained_variance_ratio_ of 0,
-    not NaN; X is not overwritten, `copy` or not.
+    no difference: it is QR always. `n_components` "mle" is chosen by scikit-learn's function from all variances. What
+    differs: the mean is subtracted before anything is rounded, so that uncentred data do no harm; `fit_transform(X)` is
+    `fit(X).transform(X)`; constant data have an explained_variance_ratio_ of 0, not NaN; X is not overwritten, `copy`
+    or not, nor is a centred copy made; a copy is, of what is not C-contiguous.
 
     >>> import numpy as np, fastml
     >>> cross = np.array([[6.0, 8.0], [-6.0, -8.0], [4.0, -3.0], [-4.0, 3.0]]) + 1e6
@@ -52,7 +58,7 @@ class PCA(decomposition.PCA):
         """
         if self._fit_on_kernels(X) is None:
             super().fit(X)
-            self.svd_solver_ = self._fit_svd_solver
+            self._tell()
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
@@ -62,7 +68,7 @@ class PCA(decomposition.PCA):
         if array is not None:
             return projected(self, array)
         result = super().fit_transform(X)
-        self.svd_solver_ = self._fit_svd_solver
+        self._tell()
         return result
 
     def transform(self, X: Any) -> Any:
@@ -81,14 +87,11 @@ class PCA(decomposition.PCA):
     def _fit_on_kernels(self, X: Any) -> NDArray[Any] | None:
         """Fit, and return X validated; None where that is left to scikit-learn's code."""
         k = int(self.n_components) if isinstance(self.n_components, Integral) else self.n_components
-        random = self.svd_solver == "randomized" and not isinstance(k, int)  # of a number that is not given
-        if left_to_sklearn(self) or self.svd_solver == "arpack" or random or k in ("mle", 0):
+        if left_to_sklearn(self) or k == 0:
             return None
         array: NDArray[Any] = validate_data(self, X, **CHECKS, ensure_all_finite=False)
-        if not for_kernels(array) or array.shape[0] == 1:
+        if not for_kernels(array) or array.shape[0] == 1 or self._is_refused(array.shape, k):
             return None
-        if isinstance(k, int) and k > min(array.shape):
-            return None  # for scikit-learn's error message
         try:
             result = self._solve(array, k)
         except ValueError:
@@ -97,14 +100,24 @@ class PCA(decomposition.PCA):
         self._keep(result)
         return array
 
+    def _is_refused(self, shape: tuple[int, ...], k: Any) -> bool:
+        """Whether scikit-learn has an error message for this n_components."""
+        if self.svd_solver in ("randomized", "arpack"):
+            most = min(shape) - (self.svd_solver == "arpack")
+            return most < 1 or not (k is None or (isinstance(k, int) and k <= most))
+        return shape[0] < shape[1] if k == "mle" else isinstance(k, int) and k > min(shape)
+
     def _solve(self, array: NDArray[Any], k: Any) -> PCAResult:
         smaller, solver = min(array.shape), self.svd_solver
+        if k == "mle":
+            every = pca(array, solver=solver, whiten=self.whiten)
+            return every.first(int(_infer_dimension(every.explained_variance.astype(np.float64), len(array))))
         if solver == "auto" and smaller > LARGE and isinstance(k, int) and k < 0.8 * smaller:
             solver = "randomized"
-        if solver != "randomized":
+        if solver not in ("randomized", "arpack"):
             return pca(array, k, solver=solver, whiten=self.whiten)
         return pca(
-            array, k, solver=solver, whiten=self.whiten, n_oversamples=self.n_oversamples,
+            array, k, solver=solver, whiten=self.whiten, tol=self.tol, n_oversamples=self.n_oversamples,
             n_iterations=ITERATIONS if self.iterated_power == "auto" else self.iterated_power,
             random_state=check_random_state(self.random_state),
         )  # fmt: skip
@@ -120,4 +133,10 @@ class PCA(decomposition.PCA):
         self.noise_variance_ = dtype.type(result.noise_variance)
         self.n_components_ = len(components)
         self.n_samples_ = result.n_samples
-        self.svd_solver_ = self._fit_svd_solver = result.solver
+        self._fit_svd_solver = result.solver
+        self._tell()
+
+    def _tell(self) -> None:
+        """Set the attributes that scikit-learn's class does not have."""
+        self.svd_solver_ = self._fit_svd_solver
+        self.condition_ = _linalg.condition(self.singular_values_)

@@ -1,6 +1,7 @@
 """Principal component analysis."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, Self
 
@@ -28,7 +29,29 @@ class PCAResult:
     noise_variance: float
     n_samples: int
     whiten: bool
-    solver: str  # what was used: "covariance_eigh", "full" or "randomized"
+    solver: str  # what was used: "covariance_eigh", "full", "randomized" or "arpack"
+
+    @property
+    def condition(self) -> float:
+        """The largest singular value over the smallest one kept: the condition number of X - mean, if all were kept.
+
+        Of a scatter matrix it is the square, so a large one is why "auto" computes in float64 or takes "full". Beyond
+        1 / eps of X's dtype it is rounding; infinite where the smallest is 0.
+        """
+        return _linalg.condition(self.singular_values)
+
+    def first(self, k: int) -> "PCAResult":
+        """The first k components: what n_components=k gives. Raises ValueError unless 0 <= k <= components."""
+        have = len(self.components)
+        _validate.integer(k, "k", 0, have)
+        rank, variance = min(self.n_samples, self.mean.size), self.explained_variance.astype(np.float64)
+        rest = float(variance[k:].sum()) + self.noise_variance * (rank - have)
+        return replace(
+            self, components=self.components[:k].copy(), singular_values=self.singular_values[:k],
+            explained_variance=self.explained_variance[:k],
+            explained_variance_ratio=self.explained_variance_ratio[:k],
+            noise_variance=rest / (rank - k) if k < rank else 0.0,
+        )  # fmt: skip
 
     def transform(self, X: ArrayLike) -> NDArray[Any]:
         """(X - mean) @ components.T, of X's dtype; with `whiten`, divided by the standard deviations."""
@@ -57,6 +80,7 @@ def pca(
     whiten: bool = False,
     n_oversamples: int = 10,
     n_iterations: int = 4,
+    tol: float = 0.0,
     random_state: int | np.random.RandomState | np.random.Generator = 0,
     n_threads: int | None = None,
     backend: str | None = None,
@@ -70,10 +94,12 @@ def pca(
     solver: "covariance_eigh" (the scatter matrix of columns, or of rows if these are fewer, and its eigenvectors);
         "full" (as exact as an SVD: products in float64, and where they lose digits QR, then SVD of the triangle);
         "auto": the first, unless accuracy asks for the second (below); or "randomized": near the largest components in
-        a few passes over X, where min(X.shape) > 1000; below that exact ones take less time, and are what it gives.
+        a few passes over X, where min(X.shape) > 1000; below that exact ones take less time, and are what it gives; or
+        "arpack": products with vectors, as many as it takes; fewer components than min(X.shape).
     whiten: `transform` gives unit variances.
     n_oversamples, n_iterations, random_state: of "randomized": vectors beside n_components, how often X'X is applied to
-        them, and the seed, or generator, that they are drawn from.
+        them, and the seed, or generator, that they, and the first vector of "arpack", are drawn from.
+    tol: of "arpack", how exact singular values are to be, relative; 0 for as exact as products allow.
     n_threads, backend: of the kernel, for this call; None for what `set_num_threads` and `set_backend` say. LAPACK goes
         by the limits of its own threads.
 
@@ -83,11 +109,14 @@ def pca(
 
     A scatter matrix holds squares, of which an eigenvalue far below the largest loses digits. Where one that was asked
     for, or the sum of the others, is below 1e-3 of the largest, "auto" computes products of float32 in float64; below
-    1e-6 in float64 it takes QR and SVD; "full" does so below 1e-2. So variances are right to about 1e-4 for float32 and
-    1e-8 for float64. The mean is subtracted before anything is rounded, so the result is right on uncentred data.
-    Signs: the largest entry of each component is positive. Cost: rows * columns * min(X.shape) flops in one pass over
-    X, and an eigenproblem; QR takes twice as many, at a third of the speed, and a centred copy. scikit-learn:
-    `PCA(n_components).fit(X)`. K. Pearson (1901), Philosophical Magazine 2.
+    1e-6, or 1e-11 where X is float32, it takes QR and SVD in float64; "full" does so below 1e-2, or 1e-11. So variances
+    are right to about 1e-4 for float32 and 1e-8 for float64. The mean is subtracted before anything is rounded, so the
+    result is right on uncentred data. Signs: the largest entry of each component is positive.
+
+    Cost: rows * columns * min(X.shape) flops in one pass over X, and an eigenproblem; QR takes twice as many. Memory:
+    blocks, and a few square matrices of the lesser of rows and columns; no centred copy. What is not C-contiguous,
+    aligned and a float is copied once. scikit-learn: `PCA(n_components).fit(X)`.
+    K. Pearson (1901), Philosophical Magazine 2.
 
     >>> import numpy as np, fastml
     >>> cross = np.array([[6.0, 8.0], [-6.0, -8.0], [4.0, -3.0], [-4.0, 3.0]]) + 1e6
@@ -97,13 +126,16 @@ def pca(
     """
     problem, keep, random = _validate.pca(
         X, n_components, solver=solver, whiten=whiten, n_oversamples=n_oversamples, n_iterations=n_iterations,
-        random_state=random_state,
+        tol=tol, random_state=random_state,
     )
     at_most = keep if isinstance(keep, int) else min(problem.x.shape)
     wanted = partial(_result, problem, keep, whiten)
     if solver == "randomized" and isinstance(keep, int) and min(problem.x.shape) > EXACT:
-        found = _krylov(problem, at_most, n_oversamples, n_iterations, random, n_threads, backend)
-        return wanted(*found, solver)
+        krylov = partial(_linalg.krylov, extra=n_oversamples, steps=n_iterations, random=random)
+        return wanted(*_by_products(problem, keep, krylov, n_threads, backend), solver)
+    if solver == "arpack":
+        arpack = partial(_linalg.arpack, tolerance=tol, random=random)
+        return wanted(*_by_products(problem, at_most, arpack, n_threads, backend), solver)
     for precise in _precisions(problem.x, solver):
         squares, components, total = _eigen(problem, at_most, precise, n_threads, backend)
         result = wanted(squares, components, total, solver if solver == "full" else "covariance_eigh")
@@ -180,15 +212,15 @@ def _precisions(x: NDArray[Any], solver: str) -> tuple[bool, ...]:
 def _lost_digits(result: PCAResult, smallest: float, precise: bool) -> bool:
     """Whether the smallest variance kept, or all that was left out, is too small for a matrix of squares to tell.
 
-    `smallest` is its share of the largest in float64. Products of float32 lose it below 1e-3; if they are computed in
-    float64, never: float32 itself tells singular values apart down to 1e-7 of the largest, or 1e-14 of its square.
+    `smallest` is its share of the largest in float64. Of float32, which is to be right to 1e-4, it is 1e-3, or 1e-11 if
+    products are computed in float64.
     """
     variance = result.explained_variance
     dtype = np.finfo(variance.dtype)
     if variance[0] < dtype.tiny / dtype.eps:  # products underflowed
         return not precise or dtype.dtype == np.float64
     if dtype.dtype == np.float32:
-        smallest = 1e-14 if precise else 1e-3
+        smallest = 1e-11 if precise else 1e-3
     left_out = min(result.n_samples - 1, result.mean.size) - variance.size  # centred rows have a direction less
     least = smallest * float(variance[0])
     return bool(variance[-1] < least or (left_out and result.noise_variance * left_out < least))
@@ -227,18 +259,19 @@ def _precise(problem: Any, backend: str | None) -> Any:
     return _dispatch.kernel("pca", problem, backend, "precise" if backend == "cython" else "auto")
 
 
-def _krylov(
-    problem: Any, k: int, extra: int, steps: int, random: Any, n_threads: int | None, backend: str | None
+def _by_products(
+    problem: Any, k: int, method: Callable[[Any, Any, int], Any], n_threads: int | None, backend: str | None
 ) -> tuple[Any, Any, float]:
+    """What `_eigen` returns, by a method that takes products of X - mean with vectors instead of a scatter matrix."""
     stats = moments.compute(_validate.moments(problem.x)[0], n_threads, backend)
-    _validate.finite_result(problem.x, stats.m2)
+    _validate.finite_result(problem.x, np.where(stats.count == len(problem.x), stats.m2, np.nan))  # NaN is not counted
     problem.mean[:] = stats.mean
-    values, components = _linalg.krylov(problem.x, problem.mean, k, extra, steps, random)
+    values, components = method(problem.x, problem.mean, k)
     return np.square(values, dtype=np.float64), components, float(stats.m2.sum())
 
 
 def _svd(problem: Any, at_most: int) -> tuple[Any, Any, float]:
-    """What `_eigen` returns, which has set the mean and refused NaN and infinity, with all squares; without squaring."""
+    """What `_eigen` returns, with all squares, and not from squares. It set the mean, and refused NaN and infinity."""
     values, components = _linalg.svd_centred(problem.x, problem.mean, at_most)
     squares = np.square(values)
     return squares, components, float(squares.sum())
