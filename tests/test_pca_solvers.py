@@ -1,4 +1,4 @@
-"""Every solver of PCA: what `fit_transform` gives, ARPACK, the number of components by maximum likelihood, condition."""
+"""Every solver of PCA: `fit_transform`, ARPACK, the number of components by maximum likelihood, condition."""
 
 import warnings
 
@@ -59,7 +59,7 @@ def test_fit_transform_of_sparse_matrices(solver):
 def test_arpack_is_as_right_as_a_full_svd(dtype, shape, offset, k):
     X = (spread(*shape) + offset).astype(dtype)
     result = fastml.pca(X, k, solver="arpack", random_state=1)
-    assert result.solver == "arpack" and len(result.components) == k or min(shape) - 1
+    assert result.solver == "arpack" and len(result.components) == (k or min(shape) - 1)
     agrees(result, X, len(result.components), 1e-13 if dtype is np.float64 and not offset else 1e-6)
     exact = Theirs(len(result.components), svd_solver="full").fit(X.astype(np.float64))
     np.testing.assert_allclose(result.noise_variance, exact.noise_variance_, rtol=1e-4, atol=1e-9)
@@ -79,8 +79,8 @@ def test_arpack_agrees_with_scikit_learns(options):
 def test_arpack_starts_from_the_seed_and_stops_at_the_tolerance(monkeypatch):
     X = spread(500, 300, 0.5)
     products = []
-    blocks = _linalg._centred_blocks
-    monkeypatch.setattr(_linalg, "_centred_blocks", lambda *args: products.append(1) or blocks(*args))
+    blocks = _linalg._centred_lengthwise
+    monkeypatch.setattr(_linalg, "_centred_lengthwise", lambda *args: products.append(1) or blocks(*args))
     counts = []
     for tol in (0, 1e-2, 0.3):
         products.clear()
@@ -111,7 +111,7 @@ def test_what_is_not_finite_is_refused(solver, value, shape):
     X[1, 1] = value
     with pytest.raises(ValueError, match=r"^X must be finite, but holds NaN or infinity"):
         fastml.pca(X, 2, solver=solver)
-    with pytest.raises(ValueError, match="Input X contains (NaN|infinity)"):
+    with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
         PCA(2, svd_solver=solver).fit(X)
     X[1, 1] = 1e200
     with pytest.raises(ValueError, match=r"^X is too large"):
@@ -135,7 +135,8 @@ def test_randomized_without_a_number_keeps_all_components(monkeypatch):
 def mixture(rows, columns, directions, dtype, offset):
     """Noise of one variance in all directions, and more in some."""
     random = np.random.default_rng(4)
-    return (random.normal(size=(rows, columns)) * ([5] * directions + [1] * (columns - directions)) + offset).astype(dtype)
+    scale = [5] * directions + [1] * (columns - directions)
+    return (random.normal(size=(rows, columns)) * scale + offset).astype(dtype)
 
 
 @DTYPES
@@ -189,7 +190,8 @@ def test_condition(dtype, condition, shape, solver):
     X = (left * np.geomspace(condition, 1, rank) @ right.T).astype(dtype)
     values = np.linalg.svd((X - X.mean(0, dtype=np.float64)), compute_uv=False)
     model = PCA(rank, svd_solver=solver).fit(X)
-    np.testing.assert_allclose(model.condition_, values[0] / values[rank - 1], rtol=1e-3 if dtype is np.float32 else 1e-5)
+    rtol = 1e-3 if dtype is np.float32 else 1e-5
+    np.testing.assert_allclose(model.condition_, values[0] / values[rank - 1], rtol=rtol)
     if rank == shape[1]:
         np.testing.assert_allclose(model.condition_, np.linalg.cond(X - X.mean(0)), rtol=1e-2)
     assert model.condition_ == fastml.pca(X, rank, solver=solver).condition == float(model.condition_)

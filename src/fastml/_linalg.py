@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any, TypeAlias
@@ -19,6 +19,7 @@ Product: TypeAlias = Callable[[Array, Array], Array]
 SMALL = 1024
 QUIET = 32  # rows up to which BLAS wakes no other thread (measured): to forbid it takes 20 us
 MOST_ALONE = 256  # columns up to which one thread decomposes blocks in its cache as fast as two
+TINY = 64  # rows up to which NumPy's way to LAPACK takes less time than SciPy's; it needs more memory
 BLOCK_BYTES = 1 << 20  # of a block that is centred and multiplied while it is in cache
 LANCZOS = 1200  # rows of an eigenproblem from which on, in float32, Lanczos' method beats LAPACK's reduction
 LANCZOS_BLOCK = 4  # vectors that share a pass over the matrix: with more it takes more of them in all (measured)
@@ -61,14 +62,16 @@ def eigh_largest(scatter: Array, k: int, multiply: Product | None = None) -> tup
             found = _lanczos(scatter.astype(np.float32), k, multiply)
         if found is not None:
             return found
+    few = 8 * k < p  # measured for p from 50 to 784: below about an eighth, `syevr` for some beats `syevd` for all
     with _one_blas_thread() if QUIET < p <= SMALL else nullcontext():
-        if 8 * k < p:  # measured for p from 50 to 784: below about an eighth, `syevr` for some beats `syevd` for all
+        if p <= TINY and not few:
+            values, vectors = np.linalg.eigh(scatter)
+        else:
             from scipy.linalg import eigh
 
-            subset = p - k, p - 1
-            values, vectors = eigh(scatter, subset_by_index=subset, driver="evr", overwrite_a=True, check_finite=False)
-        else:
-            values, vectors = np.linalg.eigh(scatter)  # in less time than by SciPy where p is small
+            subset, driver = ((p - k, p - 1), "evr") if few else (None, "evd")
+            a = scatter.T  # the same, and in LAPACK's order, so that it works in place
+            values, vectors = eigh(a, subset_by_index=subset, driver=driver, overwrite_a=True, check_finite=False)
     return np.maximum(values[::-1][:k], 0.0), vectors.T[::-1][:k]
 
 
@@ -176,23 +179,28 @@ def _centred_blocks(x: Array, mean: Array) -> Iterator[tuple[slice, Array]]:
 def arpack(x: Array, mean: Array, k: int, tolerance: float, random: Any) -> tuple[Array, Array]:
     """The k largest singular values of x - mean, descending, and right singular vectors as rows, by ARPACK.
 
-    It needs products with vectors only, and each centres x block by block, in float64.
+    It finds eigenvectors of the scatter matrix, of columns or of rows if these are fewer, from products with vectors,
+    for each of which x is centred block by block in float64. Values are then computed without squares.
     """
-    from scipy.sparse.linalg import LinearOperator, svds
+    from scipy.linalg import svd
+    from scipy.sparse.linalg import LinearOperator, eigsh
 
-    def times(right: Array) -> Array:
-        return np.concatenate([centred @ right for _, centred in _centred_blocks(x, mean)])
-
-    def transposed_times(left: Array) -> Any:
-        return sum(centred.T @ left[rows] for rows, centred in _centred_blocks(x, mean))
-
-    if not any(centred.any() for _, centred in _centred_blocks(x, mean)):
+    p = min(x.shape)
+    rows = max(BLOCK_BYTES // (8 * p), 64)
+    if not any(block.any() for block in _centred_lengthwise(x, mean, rows)):
         return np.zeros(k), np.eye(k, x.shape[1])  # ARPACK raises an error
-    centred = LinearOperator(x.shape, times, transposed_times, times, np.float64, transposed_times)
-    start = random.uniform(-1, 1, min(x.shape))
+
+    def scatter_times(vector: Array) -> Any:
+        return sum(block.T @ (block @ vector) for block in _centred_lengthwise(x, mean, rows))
+
+    start = random.uniform(-1, 1, p)
     with _one_blas_thread():  # ARPACK uses SciPy's BLAS, the products NumPy's: their threads would spin side by side
-        _, values, vectors = svds(centred, k, tol=tolerance, v0=start)
-    return values[::-1], vectors[::-1]
+        _, basis = eigsh(LinearOperator((p, p), scatter_times, dtype=np.float64), k, tol=tolerance**2, v0=start)
+        basis = np.linalg.qr(basis)[0]
+        triangle = _triangle((block @ basis for block in _centred_lengthwise(x, mean, rows)), k)
+        _, values, turn = svd(triangle)
+    vectors = turn @ basis.T
+    return values, vectors if x.shape[1] == p else from_dual(x, mean, vectors, np.float64)
 
 
 def svd_centred(x: Array, mean: Array, k: int) -> tuple[Array, Array]:
@@ -204,28 +212,31 @@ def svd_centred(x: Array, mean: Array, k: int) -> tuple[Array, Array]:
     """
     from scipy.linalg import svd
 
-    with _one_blas_thread() if min(x.shape) <= MOST_ALONE else nullcontext():
-        _, values, vectors = svd(_triangle(x, mean), overwrite_a=True, check_finite=False)
-    return values, vectors[:k] if x.shape[0] >= x.shape[1] else from_dual(x, mean, vectors[:k], np.float64)
+    n, p = max(x.shape), min(x.shape)
+    rows = max(p, min(2 * p, n // 16), 2**13 // p)  # twice as many as columns is fastest (measured), if memory allows
+    with _one_blas_thread() if p <= MOST_ALONE else nullcontext():
+        triangle = _triangle(_centred_lengthwise(x, mean, rows), p)
+        _, values, vectors = svd(triangle, overwrite_a=True, check_finite=False)
+    return values, vectors[:k] if x.shape[1] == p else from_dual(x, mean, vectors[:k], np.float64)
 
 
-def _triangle(x: Array, mean: Array) -> Array:
-    """R of x - mean = QR, or of the transposed where x is wide, in float64: blocks of rows join R one after another.
+def _centred_lengthwise(x: Array, mean: Array, rows: int) -> Iterator[Array]:
+    """Blocks of rows of x - mean, or of its transposed where x is wide, in float64."""
+    for start in range(0, max(x.shape), rows):
+        piece = slice(start, start + rows)
+        yield x[piece] - mean if x.shape[0] >= x.shape[1] else (x[:, piece] - mean[piece]).T
 
-    J. Demmel et al. (2012), SIAM J. Sci. Comput. 34: TSQR. Each block stays in a cache while LAPACK works on it.
+
+def _triangle(blocks: Iterable[Array], columns: int) -> Array:
+    """R of the QR decomposition of a matrix whose blocks of rows join R one after another, each while it is in cache.
+
+    J. Demmel et al. (2012), SIAM J. Sci. Comput. 34: TSQR.
     """
     from scipy.linalg.lapack import dtpqrt
 
-    n, p = max(x.shape), min(x.shape)
-    rows = max(p, min(2 * p, n // 16), 2**13 // p)  # twice as many as columns is fastest (measured), if memory allows
-    panel = min(16 if p <= MOST_ALONE else 32, p)
-    triangle = np.zeros((p, p), order="F")
-    for start in range(0, n, rows):
-        piece = slice(start, start + rows)
-        if x.shape[0] >= x.shape[1]:
-            block = np.subtract(x[piece], mean, order="F")
-        else:
-            block = (x[:, piece] - mean[piece]).T
+    panel = min(16 if columns <= MOST_ALONE else 32, columns)  # measured
+    triangle = np.zeros((columns, columns), order="F")
+    for block in blocks:
         triangle = dtpqrt(0, panel, triangle, block, overwrite_a=True, overwrite_b=True)[0]
     return triangle
 

@@ -129,13 +129,13 @@ def pca(
         tol=tol, random_state=random_state,
     )
     at_most = keep if isinstance(keep, int) else min(problem.x.shape)
-    wanted = partial(_result, problem, keep, whiten)
-    if solver == "randomized" and isinstance(keep, int) and min(problem.x.shape) > EXACT:
-        krylov = partial(_linalg.krylov, extra=n_oversamples, steps=n_iterations, random=random)
-        return wanted(*_by_products(problem, keep, krylov, n_threads, backend), solver)
-    if solver == "arpack":
+    if solver == "arpack" or (solver == "randomized" and isinstance(keep, int) and min(problem.x.shape) > EXACT):
+        problem = problem._replace(scatter=np.empty((0, 0)))  # it is not needed
         arpack = partial(_linalg.arpack, tolerance=tol, random=random)
-        return wanted(*_by_products(problem, at_most, arpack, n_threads, backend), solver)
+        krylov = partial(_linalg.krylov, extra=n_oversamples, steps=n_iterations, random=random)
+        method = arpack if solver == "arpack" else krylov
+        return _by_products(problem, at_most, whiten, solver, method, n_threads, backend)
+    wanted = partial(_result, problem, keep, whiten)
     for precise in _precisions(problem.x, solver):
         squares, components, total = _eigen(problem, at_most, precise, n_threads, backend)
         result = wanted(squares, components, total, solver if solver == "full" else "covariance_eigh")
@@ -260,14 +260,16 @@ def _precise(problem: Any, backend: str | None) -> Any:
 
 
 def _by_products(
-    problem: Any, k: int, method: Callable[[Any, Any, int], Any], n_threads: int | None, backend: str | None
-) -> tuple[Any, Any, float]:
-    """What `_eigen` returns, by a method that takes products of X - mean with vectors instead of a scatter matrix."""
+    problem: Any, k: int, whiten: bool, solver: str, method: Callable[[Any, Any, int], Any], n_threads: int | None,
+    backend: str | None,
+) -> PCAResult:
+    """By a method that takes products of X - mean with vectors instead of a scatter matrix."""
     stats = moments.compute(_validate.moments(problem.x)[0], n_threads, backend)
     _validate.finite_result(problem.x, np.where(stats.count == len(problem.x), stats.m2, np.nan))  # NaN is not counted
     problem.mean[:] = stats.mean
     values, components = method(problem.x, problem.mean, k)
-    return np.square(values, dtype=np.float64), components, float(stats.m2.sum())
+    squares = np.square(values, dtype=np.float64)
+    return _result(problem, k, whiten, squares, components, float(stats.m2.sum()), solver)
 
 
 def _svd(problem: Any, at_most: int) -> tuple[Any, Any, float]:
