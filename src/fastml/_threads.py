@@ -107,5 +107,5 @@ def count(n_threads: int | None, work: float) -> int:
 
 
 def copy(source: NDArray[Any], to: NDArray[Any], n_threads: int | None) -> None:
-    """to[...] = source, for 5 axes of any strides, of which the last one should be long: NumPy's copy has one thread."""
+    """to[...] = source, for 5 axes of any strides, the last one rather long: NumPy does this in one thread."""
     _copy.copy(source, to, count(n_threads, 2 * source.size))

@@ -13,7 +13,7 @@ from sklearn.utils import assert_all_finite, check_array, gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastml import _linalg
-from fastml.estimators import FLOATS, for_kernels, is_plain, left_to_sklearn, projected
+from fastml.estimators import FLOATS, accepted, for_kernels, left_to_sklearn, projected
 from fastml.estimators.progress import progress
 from fastml.ops.pca import Scatter, scatter
 
@@ -125,7 +125,7 @@ class IncrementalPCA(decomposition.IncrementalPCA):
         """
         check_is_fitted(self)
         if not left_to_sklearn(self) and not sparse.issparse(X):
-            array = X if is_plain(self, X) else validate_data(self, X, **CHECKS, reset=False)
+            array = accepted(self, X, dtype=FLOATS, reset=False)
             if for_kernels(array):
                 return projected(self, array)
         return super().transform(X)

@@ -4,19 +4,20 @@ from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
+import sklearn
 from numpy.typing import NDArray
 from sklearn import decomposition
-from sklearn.base import _fit_context
 from sklearn.decomposition._pca import _infer_dimension
 from sklearn.utils import assert_all_finite, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from fastml import _linalg
-from fastml.estimators import FLOATS, for_kernels, is_plain, left_to_sklearn, projected
+from fastml.estimators import FLOATS, accepted, for_kernels, left_to_sklearn, projected
 from fastml.ops.pca import PCAResult, pca
 
-CHECKS = {"accept_sparse": ("csr", "csc"), "dtype": FLOATS}  # scikit-learn's own
+CHECKS: dict[str, Any] = {"accept_sparse": ("csr", "csc"), "dtype": FLOATS}  # scikit-learn's own
 
+DEFAULTS = {name: value for name, value in decomposition.PCA().get_params().items() if name != "n_components"}
 LARGE = 4000  # rows or columns, the fewer of them, from which on an exact answer takes seconds
 ITERATIONS = 4  # for "auto": they give more variance than scikit-learn's 7 power iterations (measured)
 
@@ -50,7 +51,6 @@ class PCA(decomposition.PCA):
     mean_: Any
     components_: Any
 
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit(self, X: Any, y: Any = None) -> Self:
         """Find the components of X. y is ignored.
 
@@ -61,7 +61,6 @@ class PCA(decomposition.PCA):
             self._tell()
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def fit_transform(self, X: Any, y: Any = None) -> Any:
         """Find the components of X and return X in their coordinates: `fit(X).transform(X)`. Raises as `fit`."""
         array = self._fit_on_kernels(X)
@@ -78,18 +77,19 @@ class PCA(decomposition.PCA):
         """
         check_is_fitted(self)
         if not left_to_sklearn(self):
-            plain = is_plain(self, X)
-            array = X if plain else validate_data(self, X, **CHECKS, ensure_all_finite=False, reset=False)
+            array = accepted(self, X, **CHECKS, reset=False)
             if for_kernels(array):
                 return projected(self, array)
         return super().transform(X)
 
-    def _fit_on_kernels(self, X: Any) -> NDArray[Any] | None:
+    def _fit_on_kernels(self, X: Any) -> Any:
         """Fit, and return X validated; None where that is left to scikit-learn's code."""
+        if not self._is_usual() and not sklearn.get_config()["skip_parameter_validation"]:
+            self._validate_params()
         k = int(self.n_components) if isinstance(self.n_components, Integral) else self.n_components
         if left_to_sklearn(self) or k == 0:
             return None
-        array: NDArray[Any] = validate_data(self, X, **CHECKS, ensure_all_finite=False)
+        array = accepted(self, X, **CHECKS)
         if not for_kernels(array) or array.shape[0] == 1 or self._is_refused(array.shape, k):
             return None
         try:
@@ -99,6 +99,12 @@ class PCA(decomposition.PCA):
             raise
         self._keep(result)
         return array
+
+    def _is_usual(self) -> bool:
+        """Whether scikit-learn's validation of parameters, which takes 60 us, would find all as they are by default."""
+        state, k = vars(self), self.n_components
+        as_ever = all(type(state[name]) is type(value) and state[name] == value for name, value in DEFAULTS.items())
+        return as_ever and (k is None or (type(k) is int and k > 0))
 
     def _is_refused(self, shape: tuple[int, ...], k: Any) -> bool:
         """Whether scikit-learn has an error message for this n_components."""
