@@ -215,3 +215,31 @@ def test_condition_where_there_is_no_variance_or_scikit_learns_code():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one row has no variance
         assert PCA().fit(X.toarray()[:1]).condition_ == np.inf
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("whiten", [False, True])
+@pytest.mark.parametrize("n_components", [3, 0.8, None, "mle"])
+def test_every_attribute_and_method_of_scikit_learns(solver, whiten, n_components):
+    """None is missing, none is new but two, and all agree."""
+    if solver in ("randomized", "arpack") and isinstance(n_components, str | float):
+        pytest.skip("refused by scikit-learn")
+    X = data(80, 6)
+    ours, theirs = (cls(n_components, whiten=whiten, svd_solver=solver, random_state=0).fit(X) for cls in (PCA, Theirs))
+    fitted = {name for name in vars(theirs) if name.endswith("_")}
+    assert {name for name in vars(ours) if name.endswith("_")} == fitted | {"svd_solver_", "condition_"}
+    for name in fitted:
+        a, b = getattr(ours, name), getattr(theirs, name)
+        assert np.shape(a) == np.shape(b) and np.asarray(a).dtype == np.asarray(b).dtype, name
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9, err_msg=name)
+    Z, new = theirs.transform(X), data(10, 6)
+    for method, argument in (
+        ("transform", new), ("inverse_transform", Z), ("score_samples", new), ("score", new), ("get_covariance", None),
+        ("get_precision", None),
+    ):  # fmt: skip
+        a, b = (getattr(model, method)(*([] if argument is None else [argument])) for model in (ours, theirs))
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-8, err_msg=method)
+    assert ours.get_feature_names_out().tolist() == theirs.get_feature_names_out().tolist()
+    assert ours.__sklearn_tags__().transformer_tags == theirs.__sklearn_tags__().transformer_tags
+    methods = {name for name in dir(theirs) if not name.startswith("_") and callable(getattr(theirs, name))}
+    assert methods == {name for name in dir(ours) if not name.startswith("_") and callable(getattr(ours, name))}

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
+from inspect import signature
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -199,9 +200,11 @@ def arpack(x: Array, mean: Array, k: int, tolerance: float, random: Any) -> tupl
     def scatter_times(vector: Array) -> Any:
         return sum(block.T @ (block @ vector) for block in _centred_lengthwise(x, mean, rows))
 
-    start = random.uniform(-1, 1, p)
+    options: dict[str, Any] = {"v0": random.uniform(-1, 1, p), "tol": tolerance**2}
+    if "rng" in signature(eigsh).parameters:  # since SciPy 1.17: where it finds no more directions, it draws some
+        options["rng"] = np.random.default_rng(0)
     with _one_blas_thread():  # ARPACK uses SciPy's BLAS, the products NumPy's: their threads would spin side by side
-        _, basis = eigsh(LinearOperator((p, p), scatter_times, dtype=np.float64), k, tol=tolerance**2, v0=start)
+        _, basis = eigsh(LinearOperator((p, p), scatter_times, dtype=np.float64), k, **options)
         basis = np.linalg.qr(basis)[0]
         triangle = _triangle((block @ basis for block in _centred_lengthwise(x, mean, rows)), k)
         _, values, turn = svd(triangle)

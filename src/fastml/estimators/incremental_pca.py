@@ -210,7 +210,7 @@ class IncrementalPCA(decomposition.IncrementalPCA):
         freedom, rank, total = max(n - 1, 1), min(matrix.shape[0], n), float(matrix.trace())
         squares, vectors = _linalg.eigh_largest(matrix.copy(), k)
         rest = max(total - float(squares.sum()), 0.0)
-        self.components_ = _linalg.fix_signs(vectors).astype(dtype, order="C")
+        self.components_ = _linalg.fix_signs(vectors.astype(dtype, order="C"))
         self.explained_variance_ = (squares / freedom).astype(dtype)
         self.explained_variance_ratio_ = (squares / total if total > 0 else np.zeros(k)).astype(dtype)
         self.singular_values_ = np.sqrt(squares).astype(dtype)

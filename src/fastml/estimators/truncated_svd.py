@@ -76,7 +76,7 @@ class TruncatedSVD(decomposition.TruncatedSVD):
             assert_all_finite(X, input_name="X", estimator_name="TruncatedSVD")  # in scikit-learn's words
             return False
         stats = moments(X)
-        self.components_ = _linalg.fix_signs(components).astype(X.dtype, order="C")
+        self.components_ = _linalg.fix_signs(components.astype(X.dtype, order="C"))
         centred = pca_transform(X, stats.mean, self.components_)
         variance, total = np.mean(np.square(centred, dtype=np.float64), axis=0), float(stats.var().sum())
         self.explained_variance_ = variance.astype(X.dtype)

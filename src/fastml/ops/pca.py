@@ -294,7 +294,7 @@ def _result(
     noise = rest / (rank - k) / (n - 1) if k < rank else 0.0
     return PCAResult(
         mean=problem.mean,
-        components=_linalg.fix_signs(components[:k]).astype(dtype, order="C"),
+        components=_linalg.fix_signs(components[:k].astype(dtype, order="C")),
         singular_values=np.sqrt(squares[:k]).astype(dtype),
         explained_variance=variance[:k],
         explained_variance_ratio=ratio[:k].astype(dtype),
