@@ -40,7 +40,7 @@ ARROWS = (
     ("ops/", "ops _validate _dispatch _threads _linalg _registry", ""),
     ("estimators/", "estimators ops _validate _dispatch _threads _linalg", "scipy.sparse sklearn rich tqdm"),
     ("layers/", "layers _validate _dispatch _threads", ""),
-    ("learn/", "learn _validate _threads _cpu", ""),
+    ("learn/", "learn _validate _threads _cpu", "matplotlib"),
     ("_validate/", "_validate", ""),
     ("_dispatch.py", "_needs _registry _cpu", ""),
     ("_needs.py", "", ""),
