@@ -1,6 +1,7 @@
 """Mean and scatter matrix, the sums that PCA needs. The specification is `fastml._ref.pca`."""
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int32_t
+from libc.string cimport memset
 
 import numpy as np
 
@@ -155,28 +156,31 @@ cdef _scatter(
     Py_ssize_t n_threads,
 ):
     cdef Py_ssize_t n = x.shape[0], columns = x.shape[1], width = _width(&shift[0])
-    cdef Py_ssize_t panels = columns // PANEL + 1, strips = columns // width + 1  # with the column of ones
+    cdef Py_ssize_t panels = (columns + PANEL - 1) // PANEL
+    cdef Py_ssize_t strips = columns // width + 1  # with the column of ones
     cdef Py_ssize_t pitch = strips * width
     # A small matrix of sums is kept by each chunk of rows; a large one is shared, its rows of tiles being the tasks.
-    cdef Py_ssize_t chunks = min(max((1 << 18) // (panels * PANEL * pitch), 1), MOST_CHUNKS, (n + DEPTH - 1) // DEPTH)
+    cdef Py_ssize_t chunks = min(max((1 << 18) // (columns * columns), 1), MOST_CHUNKS, (n + DEPTH - 1) // DEPTH)
     cdef Py_ssize_t chunk, start = 0, depth, task
     dtype = np.float32 if floating is float else np.float64
     cdef floating[:, ::1] memory = working_memory("blocks", n_threads if chunks > 1 else 1, DEPTH * pitch, dtype)
-    cdef double[:, :, ::1] sums = np.zeros((chunks, panels * PANEL, pitch))
+    cdef double[:, ::1] totals = np.zeros((chunks, columns))  # of d
+    cdef double[:, :, ::1] others = np.zeros((chunks - 1, columns, columns))  # what all chunks but the first add
     with nogil:
+        memset(&scatter[0, 0], 0, columns * columns * sizeof(double))
         if chunks > 1:
             for chunk in prange(chunks, num_threads=n_threads, schedule="static"):
                 _chunk(x, n * chunk // chunks, n * (chunk + 1) // chunks, &shift[0], half,
-                       &memory[threadid(), 0], &sums[chunk, 0, 0])
+                       &memory[threadid(), 0], &totals[chunk, 0], &others[chunk - 1, 0, 0] if chunk else &scatter[0, 0])
         else:
             while start < n:
                 depth = min(DEPTH, n - start)
                 for task in prange(strips, num_threads=n_threads, schedule="static"):
                     _pack(x, start, depth, task * width, &shift[0], &memory[0, 0] + task * DEPTH * width)
                 for task in prange(panels, num_threads=n_threads, schedule="static", chunksize=1):
-                    _tiles(depth, &memory[0, 0], &sums[0, 0, 0], task, columns, half)
+                    _tiles(depth, &memory[0, 0], &totals[0, 0], &scatter[0, 0], task, columns, half)
                 start += DEPTH
-        _finish(sums, n, &shift[0], mean, scatter)
+        _finish(totals, others, n, &shift[0], mean, scatter)
 
 
 cdef inline Py_ssize_t _width(const floating* shift) noexcept nogil:
@@ -186,15 +190,15 @@ cdef inline Py_ssize_t _width(const floating* shift) noexcept nogil:
 
 cdef void _chunk(
     const value[:, ::1] x, Py_ssize_t start, Py_ssize_t last, const floating* shift, bint half,
-    floating* strips, double* sums
+    floating* strips, double* totals, double* sums
 ) noexcept nogil:
     cdef Py_ssize_t columns = x.shape[1], width = _width(shift), depth, task
     while start < last:
         depth = min(DEPTH, last - start)
         for task in range(columns // width + 1):
             _pack(x, start, depth, task * width, shift, strips + task * DEPTH * width)
-        for task in range(columns // PANEL + 1):
-            _tiles(depth, strips, sums, task, columns, half)
+        for task in range((columns + PANEL - 1) // PANEL):
+            _tiles(depth, strips, totals, sums, task, columns, half)
         start += DEPTH
 
 
@@ -220,12 +224,13 @@ cdef void _pack(
 
 
 cdef void _tiles(
-    Py_ssize_t depth, const floating* strips, double* sums, Py_ssize_t panel, Py_ssize_t columns, bint half
+    Py_ssize_t depth, const floating* strips, double* totals, double* sums, Py_ssize_t panel, Py_ssize_t columns,
+    bint half
 ) noexcept nogil:
     """Add a row of tiles, 4 columns with all, or half of them, from the diagonal on, to the sums."""
     cdef Py_ssize_t width = _width(strips), lanes = width // 3, pitch = (columns // width + 1) * width
     cdef Py_ssize_t first = panel * PANEL, vector = first // lanes if half else 0, last = columns // lanes + 1
-    cdef Py_ssize_t vectors, i, j, k
+    cdef Py_ssize_t vectors, i, j, k, rest
     cdef const floating* own
     cdef int32_t offset[DEPTH]
     cdef floating a[DEPTH * PANEL]
@@ -245,25 +250,34 @@ cdef void _tiles(
         vectors = min(3 - vector % 3, last - vector)
         multiply(vectors, 1, depth, &a[0], 0, strips + vector // 3 * DEPTH * width + vector % 3 * lanes, offset, False,
                  tile, width)
-        for i in range(PANEL):
-            row = sums + (first + i) * pitch + vector * lanes
-            for j in range(vectors * lanes):
+        rest = columns - vector * lanes
+        for i in range(min(PANEL, columns - first)):
+            row = sums + (first + i) * columns + vector * lanes
+            for j in range(min(vectors * lanes, rest)):
                 row[j] += tile[i * width + j]
+            if rest < vectors * lanes:
+                totals[first + i] += tile[i * width + rest]
         vector += vectors
 
 
 cdef void _finish(
-    double[:, :, ::1] sums, Py_ssize_t n, const floating* shift, double[::1] mean, double[:, ::1] scatter
+    const double[:, ::1] totals, const double[:, :, ::1] others, Py_ssize_t n, const floating* shift,
+    double[::1] mean, double[:, ::1] scatter
 ) noexcept nogil:
     """Add the chunks in order, correct for the shift, and mirror the upper half."""
     cdef Py_ssize_t columns = mean.shape[0], chunk, i, j
-    for chunk in range(1, sums.shape[0]):
-        for i in range(sums.shape[1]):
-            for j in range(sums.shape[2]):
-                sums[0, i, j] += sums[chunk, i, j]
     for i in range(columns):
-        mean[i] = shift[i] + sums[0, i, columns] / n
+        mean[i] = 0
+        for chunk in range(totals.shape[0]):
+            mean[i] += totals[chunk, i]
+        mean[i] = mean[i] / n  # of d
+    for chunk in range(others.shape[0]):
+        for i in range(columns):
+            for j in range(i, columns):
+                scatter[i, j] += others[chunk, i, j]
     for i in range(columns):
         for j in range(i, columns):
-            scatter[i, j] = sums[0, i, j] - sums[0, i, columns] * (sums[0, j, columns] / n)
+            scatter[i, j] -= n * mean[i] * mean[j]
             scatter[j, i] = scatter[i, j]
+    for i in range(columns):
+        mean[i] += shift[i]
