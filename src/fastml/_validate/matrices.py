@@ -221,7 +221,9 @@ def pca_transform(X: Any, mean: Any, components: Any, *, out: Any = None) -> tup
 
 def finite_result(X: Array, result: Array) -> None:
     """Refuse NaN and infinity in X, which is looked at only when the result holds some."""
-    if not np.isfinite(result).all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = result.sum()  # needs no memory; finite values whose sum is not are looked at one by one
+    if not (np.isfinite(total) or np.isfinite(result).all()):
         if not np.isfinite(X).all():
             raise ValueError("X must be finite, but holds NaN or infinity")
         raise ValueError("X is too large: the squares of its values overflow")
