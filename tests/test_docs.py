@@ -24,6 +24,7 @@ MODULES = (
     "fastml.estimators.pca",
     "fastml.estimators.standard_scaler",
     "fastml.estimators.truncated_svd",
+    "fastml.learn.ladders.pca",
     "fastml.learn.roofline",
 )
 
