@@ -1,6 +1,6 @@
 """fastml.conv2d against NumPy and PyTorch; weights are prepared in every call, by all of them."""
 
-from benches.harness import OWN, Contender, cells, run
+from benches.harness import OWN, Contender, cells, forced, run
 
 
 def torch_call(args, options, **memory_format):
@@ -26,6 +26,7 @@ PEERS = (
     Contender("PyTorch", _torch, "torch"),
     Contender("PyTorch channels_last", _channels_last, "torch", dtypes=("float32",)),
 )
+FORCED = forced("conv2d")
 
 
 @cells("conv2d", *OWN, *PEERS)

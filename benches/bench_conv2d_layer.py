@@ -20,6 +20,7 @@ def _onnx(case, args, options):
 
 
 OWN = OWN[:1]  # the backends are compared by the function
+FORCED = bench_conv2d.FORCED
 PEERS = (*bench_conv2d.PEERS, Contender("ONNX Runtime", _onnx, "onnx onnxruntime", dtypes=("float32",)))
 
 

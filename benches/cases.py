@@ -1,25 +1,26 @@
 """The problems, each described once: benches time them, tests check every rung on them.
 
-Real data where it exists (the photographs, digits, breast cancer and wine that scikit-learn ships), random data for
-scale. A case gives the arguments of `fastml.<op>`, which is a function or a class, or of a network of its layers; `cost`
-says what the machine must do for it at the least.
+Real data where it exists, random data for scale (`benches.data`). A case gives the arguments of `fastml.<op>`, which is
+a function or a class, or of a network of its layers; `benches.costs` says what the machine must do for it.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from sklearn import datasets
 
 import fastml
 from benches import resnet18
+from benches.data import breast_cancer, crops, digits, fading, normal, patches, photograph, photographs, wine
 from fastml import _validate
+from fastml.ops.pca import scatter
 
 DTYPES = ("float32", "float64")
 LAYERS = ("Conv2d", "ResNet18")  # made of all arguments but the first, once; what is timed is the call with that one
-CACHE = 2**20  # bytes that a core keeps from one pass to the next: its second-level cache
+# What is not public by the name of its operation.
+IMPLEMENTATIONS = {"ResNet18": resnet18.ResNet18, "scatter": scatter}
 
 
 @dataclass(frozen=True, eq=False)  # a case is itself
@@ -31,6 +32,7 @@ class Case:
     weight: tuple[int, ...] = ()  # conv2d, Conv2d, conv2d_backward: shape of the weights
     method: str = ""  # of a class: what is timed
     dtypes: tuple[str, ...] = DTYPES[:1]
+    paired: tuple[str, ...] = ()  # dtypes that are timed in pairs only: pytest would take too long with them
     skip: tuple[str, ...] = ()  # contenders that would take seconds a call
     small: bool = False  # little to compute: what is timed is the way to the kernel
 
@@ -41,7 +43,7 @@ class Case:
     @property
     def implementation(self) -> Any:
         """fastml's function or class."""
-        return getattr(resnet18 if self.op == "ResNet18" else fastml, self.op)
+        return IMPLEMENTATIONS.get(self.op) or getattr(fastml, self.op)
 
     def arguments(self, dtype: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Arguments of `fastml.<op>`, of the dtype; new arrays every time."""
@@ -119,7 +121,9 @@ class Case:
     def problem(self, dtype: Any) -> Any:
         """The validated problem: the argument list of every kernel of the operation."""
         args, options = self.arguments(dtype)
-        problem = getattr(_validate, self.op)(*args, **options)[0]
+        if self.op == "scatter":
+            return _validate.scatter(*args)
+        problem = getattr(_validate, self.op.lower())(*args, **options)[0]
         if self.op == "standardize":  # its kernel is given the statistics
             stats = fastml.moments(problem.x, problem.axis, backend="numpy")
             problem.mean[:], problem.scale[:] = stats.mean, stats.std()
@@ -127,116 +131,9 @@ class Case:
         return problem
 
 
-@dataclass(frozen=True)
-class Cost:
-    read: float  # bytes that must come from memory, or from the cache that the arrays fit into
-    written: float
-    flops: float
-    working_set: float  # bytes of all arrays
-
-    @property
-    def bytes(self) -> float:
-        return self.read + self.written
-
-
-@cache
-def cost(case: Case, dtype: str) -> Cost:
-    """The least that any implementation of the whole operation must move and compute.
-
-    An array that is needed twice, for statistics and then for the output, is read twice, unless what one statistic is
-    made of fits into a core's cache: then the second reading can be done from there.
-    """
-    args, options = case.arguments(dtype)
-    arrays = [array for array in (*args, *options.values()) if isinstance(array, np.ndarray)]
-    x, given = arrays[0], float(sum(array.nbytes for array in arrays))
-    if case.op in ("moments", "StandardScaler", "standardize"):
-        return _cost_of_columns(x, given, case)
-    if case.op == "batch_norm":
-        training = case.options.get("training", False)
-        again = x.nbytes * (training and x.nbytes // x.shape[1] > CACHE)
-        return Cost(given + again, x.nbytes, (2.0 + 4.0 * training) * x.size, given + x.nbytes)
-    if case.op == "batch_norm_backward":  # the gradient and x, for both sums; then for the gradient of x
-        again = 2 * x.nbytes * (case.options.get("training", False) and 2 * x.nbytes // x.shape[1] > CACHE)
-        written = x.nbytes * (2 if "residual" in options else 1)
-        return Cost(given + again, written, 8 * x.size, given + written)
-    if case.op in ("pca", "PCA"):  # half of a symmetric product, 2 flops each
-        return Cost(given, 0, x.size * (x.shape[1] + 1.0), given)
-    if case.op == "pca_transform":
-        written = float(len(x) * args[2].nbytes / x.shape[1])
-        return Cost(given, written, 2.0 * x.size * len(args[2]), given + written)
-    if case.op == "conv2d_backward":
-        grad_out, x, weight = args
-        needs_x, needs_weight = (options.get(f"needs_grad_{name}", True) for name in ("x", "weight"))
-        written = float(x.nbytes * needs_x + weight.nbytes * needs_weight)
-        return Cost(given, written, 2.0 * grad_out.size * weight[0].size * (needs_x + needs_weight), given + written)
-    if case.op.endswith("_backward"):  # pooling: the last argument is the shape of the input
-        written = float(np.prod(args[-1])) * x.itemsize
-        return Cost(given, written, x.size, given + written)
-    if case.op == "ResNet18":
-        written = float(len(x) * args[-1].nbytes)
-        return Cost(given, written, resnet18.flops(x.shape), given + written)
-    problem = getattr(_validate, case.op.lower())(*args, **options)[0]
-    written = float(problem.out.nbytes + (problem.indices.nbytes if case.op == "max_pool2d" else 0))
-    if case.op in ("conv2d", "Conv2d"):
-        return Cost(given, written, 2.0 * problem.out.size * problem.weight[0].size, given + written)
-    taps = problem.kernel_h + problem.kernel_w  # rows first, then across
-    return Cost(given, written, float(problem.out.size * taps), given + written)
-
-
-def _cost_of_columns(x: np.ndarray, given: float, case: Case) -> Cost:
-    statistics = case.method != "transform" and "std" not in case.options
-    output = case.op != "moments" and case.method != "fit"
-    again = statistics and output and 64 * len(x) > CACHE  # a strip of columns, a cache line wide
-    in_place = not case.options.get("copy", True)
-    flops, written = (4.0 * statistics + 2.0 * output) * x.size, float(x.nbytes * output)
-    return Cost(given + x.nbytes * again, written, flops, given + written * (not in_place))
-
-
 @lru_cache(maxsize=1)  # random numbers take longer than most operations on them
 def _made(case: Case) -> np.ndarray:
     return np.asarray(case.make())
-
-
-@cache
-def photographs() -> np.ndarray:
-    """The two photographs, as (2, 3, 427, 640), from 0 to 1."""
-    return np.stack(datasets.load_sample_images().images).transpose(0, 3, 1, 2) / 255.0
-
-
-def photograph(h: int, w: int) -> np.ndarray:
-    """The middle of the first photograph, (1, 3, h, w)."""
-    top, left = (427 - h) // 2, (640 - w) // 2
-    return photographs()[:1, :, top : top + h, left : left + w]
-
-
-def crops(n: int, size: int) -> np.ndarray:
-    """n pieces of the photographs, (n, 3, size, size), from one corner to the other."""
-    tops, lefts = (np.linspace(0, side - size, n).astype(int) for side in photographs().shape[2:])
-    windows = np.lib.stride_tricks.sliding_window_view(photographs(), (size, size), axis=(2, 3))
-    return np.stack([windows[i % 2, :, top, left] for i, (top, left) in enumerate(zip(tops, lefts, strict=True))])
-
-
-def patches(size: int) -> np.ndarray:
-    """Every second size x size patch of the first photograph in grey, as rows: what whitening and dictionaries start from."""
-    grey = photographs()[0].mean(axis=0)
-    windows = np.lib.stride_tricks.sliding_window_view(grey, (size, size))[::2, ::2]
-    return windows.reshape(-1, size * size)
-
-
-def digits() -> np.ndarray:
-    return datasets.load_digits().data
-
-
-def breast_cancer() -> np.ndarray:
-    return datasets.load_breast_cancer().data
-
-
-def wine() -> np.ndarray:
-    return datasets.load_wine().data
-
-
-def normal(*shape: int, offset: float = 0.0) -> Callable[[], np.ndarray]:
-    return lambda: np.random.default_rng(0).normal(offset, 1.0, size=shape)
 
 
 def _small(op: str, name: str, make: Callable[[], np.ndarray], options: Any = None, **others: Any) -> Case:
@@ -297,6 +194,32 @@ def _convolutions(op: str) -> list[Case]:
     return cases
 
 
+# Rows, columns, components; and how many dtypes of a fit pytest times, as it has no time for all.
+MATRICES = (
+    (1000, 20, 5, 1), (10_000, 100, 10, 2), (100_000, 100, 10, 0), (1_000_000, 50, 10, 1), (5000, 784, 50, 2),
+    (2000, 2000, 20, 1), (500, 5000, 20, 1), (200, 20_000, 10, 0),
+)  # fmt: skip
+SCATTERS = ((1000, 20, 0), (10_000, 100, 1), (100_000, 100, 0), (5000, 784, 0), (2000, 2000, 0))  # and their dtypes
+
+
+def _components(method: str) -> list[Case]:
+    """PCA of matrices of every form: its fit, or its transform, of data whose components any fit tells apart."""
+    given = [("digits", digits, 1797, 64, 20, 1), ("patches of a photograph", lambda: patches(8), 265_860, 64, 16, 0)]
+    random = normal if method == "fit" else fading
+
+    def solver(name: str, n: int, p: int) -> dict[str, str]:
+        """All are to transform by the same components, so their fits, which are not timed, must be exact."""
+        exact = "covariance_eigh" if name == "random" and n >= p else "full"
+        return {"svd_solver": exact} if method == "transform" else {}
+
+    given += [("random", random(n, p, offset=3), n, p, k, timed) for n, p, k, timed in MATRICES]
+    return [
+        Case("PCA", f"{method} {name} {n}x{p} to {k}", make, {"n_components": k, **solver(name, n, p)}, method=method,
+             dtypes=DTYPES, paired=DTYPES[timed if method == "fit" else 0 :])
+        for name, make, n, p, k, timed in given
+    ]  # fmt: skip
+
+
 BENCH: tuple[Case, ...] = (
     Case("StandardScaler", "fit_transform 1000000x50", normal(1_000_000, 50, offset=3), method="fit_transform", dtypes=DTYPES),
     Case("StandardScaler", "fit_transform 10000x1000", normal(10_000, 1000, offset=3), method="fit_transform", dtypes=DTYPES),
@@ -328,14 +251,16 @@ BENCH: tuple[Case, ...] = (
     *(Case("batch_norm_backward", f"{batch(*shape)}, training", normal(*shape, offset=2), TRAINING) for shape in (*MAPS, (256, 512))),
     *(Case("batch_norm_backward", f"{batch(*shape)}, training, residual, relu", normal(*shape, offset=2), {**TRAINING, "residual": shape, "activation": "relu"}) for shape in MAPS[:1]),
     Case("pca", "digits 1797x64 to 20", digits, {"n_components": 20}, dtypes=DTYPES),
-    Case("pca", "patches of a photograph 67200x64 to 16", lambda: patches(8), {"n_components": 16}, dtypes=DTYPES),
+    Case("pca", "patches of a photograph 67200x64 to 16", lambda: patches(8, step=2), {"n_components": 16}, dtypes=DTYPES),
     Case("pca", "random 5000x784 to 50", normal(5000, 784), {"n_components": 50}),
     Case("pca", "random 1000000x50 to 10", normal(1_000_000, 50, offset=3), {"n_components": 10}),
+    *(Case("pca", f"random {batch(n, p)} to {k}", normal(n, p, offset=3), {"n_components": k}, paired=DTYPES) for n, p, k in ((500, 5000, 20), (2000, 2000, 20))),
+    Case("pca", "fading 2000x2000 to 20", fading(2000, 2000, offset=3), {"n_components": 20}, paired=DTYPES),
     *(Case("pca_transform", f"random {n}x{p} to {k}", normal(n, p, offset=3), {"components": k}, dtypes=DTYPES, skip=SLOW) for n, p, k in ((1_000_000, 50, 10), (5000, 784, 50))),
-    Case("PCA", "digits 1797x64 to 20", digits, {"n_components": 20}, method="fit"),
-    Case("PCA", "patches of a photograph 67200x64 to 16", lambda: patches(8), {"n_components": 16}, method="fit", dtypes=DTYPES),
-    Case("PCA", "random 5000x784 to 50", normal(5000, 784), {"n_components": 50}, method="fit", dtypes=DTYPES),
-    *(Case("PCA", f"random {n}x{p} to {k}", normal(n, p, offset=3), {"n_components": k}, method="fit", dtypes=DTYPES[:1]) for n, p, k in ((1_000_000, 50, 10), (500, 5000, 20), (2000, 2000, 20))),
+    *(Case("scatter", batch(n, p), normal(n, p, offset=3), dtypes=DTYPES, paired=DTYPES[timed:]) for n, p, timed in SCATTERS),
+    Case("scatter", "5000x20, offset 1e4", normal(5000, 20, offset=1e4), paired=DTYPES),
+    *_components("fit"),
+    *_components("transform"),
     _small("StandardScaler", "fit_transform 1000x20", normal(1000, 20, offset=3), method="fit_transform"),
     _small("StandardScaler", "transform 1x20", normal(1, 20, offset=3), method="transform"),
     _small("standardize", "given statistics, 1x20", normal(1, 20, offset=3), {"mean": 20, "std": 20}),

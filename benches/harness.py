@@ -13,7 +13,8 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 import fastml
-from benches.cases import BENCH, DTYPES, Case, cost
+from benches.cases import BENCH, DTYPES, Case
+from benches.costs import cost
 from fastml._registry import RUNGS
 from fastml.learn import roofline
 
@@ -34,7 +35,7 @@ class Contender:
     needs: str = ""  # packages
     takes: Callable[[Case], bool] = lambda case: True
     dtypes: tuple[str, ...] = DTYPES
-    ours: bool = False
+    exact: bool = False  # its answer must have all digits, or it is not timed
 
     def enters(self, case: Case, dtype: str) -> bool:
         """Whether it is installed and has something for this case."""
@@ -59,12 +60,15 @@ def _own(backend: str, **forced: str) -> Contender:
         return call if backend == fastml.configuration()["backend"] else _within(backend, call)
 
     name = " ".join(("fastml", backend, *forced.values())) if forced or backend != "numpy" else "NumPy"
-    return Contender(name, prepare, "numba" if backend == "numba" else "", ours=True)
+    return Contender(name, prepare, "numba" if backend == "numba" else "", exact=True)
 
 
 OWN = (_own("cython"), _own("numba"), _own("numpy"))
-# Every rung of conv2d can be forced: "fastml cython im2col" and so on, for `benches.versus` and `benches.figures`.
-FORCED = tuple(_own(rung.backend, algorithm=rung.name) for rung in RUNGS if rung.op == "conv2d")
+
+
+def forced(op: str) -> tuple[Contender, ...]:
+    """Every rung of an operation that takes `algorithm`: "fastml cython im2col" and so on."""
+    return tuple(_own(rung.backend, algorithm=rung.name) for rung in RUNGS if rung.op == op)
 
 
 def values(result: Any) -> list[np.ndarray]:
@@ -114,12 +118,16 @@ def equal_threads() -> Iterator[int]:
         yield n_threads
 
 
+def accepted(contender: Contender, dtype: str) -> float:
+    """The largest error that an answer may have to be timed."""
+    return TOLERANCE[dtype] if contender.exact else PEERS_TOLERANCE
+
+
 def prepared(contender: Contender, case: Case, dtype: str) -> tuple[Callable[[], Any], float]:
     """The call to time, made once so that compilers are done, and its error; a wrong answer is not timed."""
     call = contender.prepare(case, *case.arguments(dtype))
     largest = error(case, dtype, call())
-    accepted = TOLERANCE[dtype] if contender.ours else PEERS_TOLERANCE
-    assert largest < accepted, f"{contender.name} is wrong by {largest:.1e} on {case.op} {case.name}"
+    assert largest < accepted(contender, dtype), f"{contender.name} is wrong by {largest:.1e} on {case.op} {case.name}"
     return call, largest
 
 
@@ -138,6 +146,7 @@ def cells(op: str, *contenders: Contender) -> pytest.MarkDecorator:
         for case in BENCH
         if case.op == op
         for dtype in case.dtypes
+        if dtype not in case.paired
         for contender in contenders
         if contender.enters(case, dtype)
     ]

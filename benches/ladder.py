@@ -3,55 +3,85 @@
     python -m benches.ladder conv2d [--slow] [--rounds 3] [--write docs/ladder/conv2d.md]
 
 Answers are checked, and rungs timed, as in `benches.versus`, one rung after the other: right for steps of a ladder,
-too coarse for close calls. The layer is timed, so that weights are prepared before.
+too coarse for close calls. Of conv2d the layer is timed, so that weights are prepared before; of pca the kernels alone,
+and the algorithms around them.
 """
 
 import argparse
 import datetime
 import importlib
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import fastml
-from benches.cases import BENCH, Case, cost
-from benches.harness import FORCED, Contender, equal_threads, least_seconds, prepared
+from benches.cases import BENCH, Case
+from benches.costs import cost
+from benches.harness import Contender, accepted, equal_threads, error, least_seconds
 from benches.report import publish, significant
-from benches.versus import block
-from fastml import _dispatch
-from fastml._registry import Rung
+from benches.versus import PATIENCE, block, known
 
 BEGIN, END = "<!-- ladder: begin -->", "<!-- ladder: end -->"
 DTYPE = "float32"
-PATIENCE = 1.0  # seconds; of what takes longer, one call is enough
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A case, and the rungs that are shown on it: for each backend their names, in the order of the table."""
+    """A case, and what is shown on it: names of rungs by backend, of steps, and of whole operations."""
 
+    op: str  # of the case
     case: str
     rungs: dict[str, tuple[str, ...]]
 
 
+CAPTIONS = {
+    "conv2d": """Weights are prepared. GFLOP/s and the roofline count the multiplications of the definition,
+so that Winograd's algorithm may be above 100 %. Errors are shares of the largest value.""",
+    "pca": """GFLOP/s and the roofline count half of the smaller scatter matrix, whatever is computed. Errors
+are shares of the largest value, of the matrix or of the variances; who is off by a tenth is not timed.""",
+}
+
+
+def _steps(*names: str) -> dict[str, tuple[str, ...]]:
+    """Algorithms of `fastml.learn.ladders`, and what ships."""
+    return {"step": ("full_svd", *names), "fastml": ("cython",)}
+
+
 LADDERS = {
     "conv2d": (
-        "Conv2d",
-        (
-            Stage("1x64x56x56 to 64, k3", {
-                "numpy": ("loops", "im2col", "winograd_row", "winograd_2x2", "winograd_4x4", "winograd_points"),
-                "numba": ("loops", "rows", "unroll_and_jam"),
-                "cython": ("loops", "rows", "im2col", "direct", "winograd_2x2", "winograd"),
-            }),
-            Stage("photograph 1x3x224x224 to 64, k7 s2", {"cython": ("rows", "im2col", "direct", "first")}),
-            Stage("1x256x56x56 to 64, k1", {"cython": ("rows", "im2col", "direct", "gemm")}),
-            Stage("1x96x112x112 depthwise, k3", {"cython": ("rows", "im2col", "direct", "depthwise")}),
-            Stage("1x512x7x7 to 512, k3", {"cython": ("im2col", "direct", "winograd_2x2", "winograd")}),
-            Stage("1x2048x1x1 to 1000, k1", {"cython": ("rows", "im2col", "direct", "gemm", "dots")}),
-        ),
+        Stage("Conv2d", "1x64x56x56 to 64, k3", {
+            "numpy": ("loops", "im2col", "winograd_row", "winograd_2x2", "winograd_4x4", "winograd_points"),
+            "numba": ("loops", "rows", "unroll_and_jam"),
+            "cython": ("loops", "rows", "im2col", "direct", "winograd_2x2", "winograd"),
+        }),
+        Stage("Conv2d", "photograph 1x3x224x224 to 64, k7 s2", {"cython": ("rows", "im2col", "direct", "first")}),
+        Stage("Conv2d", "1x256x56x56 to 64, k1", {"cython": ("rows", "im2col", "direct", "gemm")}),
+        Stage("Conv2d", "1x96x112x112 depthwise, k3", {"cython": ("rows", "im2col", "direct", "depthwise")}),
+        Stage("Conv2d", "1x512x7x7 to 512, k3", {"cython": ("im2col", "direct", "winograd_2x2", "winograd")}),
+        Stage("Conv2d", "1x2048x1x1 to 1000, k1", {"cython": ("rows", "im2col", "direct", "gemm", "dots")}),
+    ),
+    "pca": (
+        Stage("scatter", "1000x20", {
+            "numpy": ("loops", "centred", "unshifted", "shifted", "blocks"),
+            "numba": ("loops", "tiles"),
+            "cython": ("loops", "rows", "square", "half", "blocks", "precise"),
+        }),
+        Stage("scatter", "100000x100", {
+            "numpy": ("centred", "unshifted", "shifted", "blocks"),
+            "numba": ("loops", "tiles"),
+            "cython": ("loops", "rows", "square", "half", "blocks", "precise"),
+        }),
+        Stage("scatter", "5000x784", {"cython": ("rows", "square", "half", "blocks", "precise")}),
+        Stage("scatter", "5000x20, offset 1e4", {
+            "numpy": ("centred", "unshifted", "shifted", "blocks"), "numba": ("tiles",), "cython": ("blocks",),
+        }),
+        Stage("pca", "random 1000000x50 to 10", _steps("covariance_eigh", "qr_svd", "randomized")),
+        Stage("pca", "random 5000x784 to 50", _steps("covariance_eigh", "partial_eigh", "qr_svd", "randomized")),
+        Stage("pca", "random 2000x2000 to 20", _steps("covariance_eigh", "partial_eigh", "qr_svd", "randomized")),
+        Stage("pca", "fading 2000x2000 to 20", _steps("covariance_eigh", "partial_eigh", "qr_svd", "randomized")),
+        Stage("pca", "random 500x5000 to 20", _steps("covariance_eigh", "dual", "qr_svd", "randomized")),
     ),
 }  # fmt: skip
 SLOW = {("conv2d", "numpy", "loops")}  # minutes
@@ -61,20 +91,19 @@ def case_of(op: str, name: str) -> Case:
     return next(case for case in BENCH if (case.op, case.name) == (op, name))
 
 
-def ladder(op: str, stage: Stage, slow: bool) -> Iterator[tuple[Rung, Contender]]:
-    """The rungs of a stage, and who runs them."""
-    forced = dict(zip(_dispatch.rungs("conv2d"), FORCED, strict=True))
-    for rung in _dispatch.rungs(op):
-        if rung.name in stage.rungs.get(rung.backend, ()) and (slow or (op, rung.backend, rung.name) not in SLOW):
-            yield rung, forced[rung]
+def ladder(op: str, stage: Stage, slow: bool) -> Iterator[tuple[str, str, Contender]]:
+    """Backend and name of what a stage shows, and who runs it."""
+    entered = {contender.name: contender for contender in known(stage.op)}
+    for backend, names in stage.rungs.items():
+        for name in names:
+            if slow or (op, backend, name) not in SLOW:
+                yield backend, name, entered.get(f"fastml {backend} {name}") or entered[f"{backend} {name}"]
 
 
 def seconds(call: Callable[[], Any], rounds: int) -> float:
     """The median of blocks of calls; of one that takes long, the time that it takes once."""
-    start = time.perf_counter()
-    call()
-    once = time.perf_counter() - start
-    return once if once > PATIENCE else statistics.median(block(call) for _ in range(rounds))
+    first = block(call)
+    return first if first > PATIENCE else statistics.median([first, *(block(call) for _ in range(rounds - 1))])
 
 
 def table(op: str, case: Case, stage: Stage, n_threads: int, slow: bool, rounds: int) -> list[str]:
@@ -82,14 +111,17 @@ def table(op: str, case: Case, stage: Stage, n_threads: int, slow: bool, rounds:
     heads = ["rung", "ms", "GFLOP/s", "% of roofline", "over the rung above", "largest error"]
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "--:|" * (len(heads) - 1)]
     bound, flops, above = least_seconds(case, DTYPE, n_threads), cost(case, DTYPE).flops, ("", 0.0)
-    for rung, contender in ladder(op, stage, slow):
-        call, error = prepared(contender, case, DTYPE)
-        took = seconds(call, rounds)
-        step = significant(above[1] / took) if above[0] == rung.backend else ""
-        rate, share = significant(flops / took / 1e9), significant(100 * bound / took)
-        cells = [f"{rung.backend} {rung.name}", significant(took * 1e3), rate, share, step, f"{error:.0e}"]
-        lines.append("| " + " | ".join(cells) + " |")
-        above = rung.backend, took
+    for backend, name, contender in ladder(op, stage, slow):
+        call = contender.prepare(case, *case.arguments(DTYPE))
+        off = error(case, DTYPE, call())
+        right, cells = off < accepted(contender, DTYPE), ["wrong", "", "", ""]
+        assert right or not contender.exact, f"{backend} {name} is wrong by {off:.1e} on {case.op} {case.name}"
+        if right:
+            took = seconds(call, rounds)
+            step = significant(above[1] / took) if above[0] == backend else ""
+            cells = [significant(value) for value in (took * 1e3, flops / took / 1e9, 100 * bound / took)] + [step]
+            above = backend, took
+        lines.append("| " + " | ".join([f"{backend} {name}", *cells, f"{off:.0e}"]) + " |")
     return lines
 
 
@@ -102,15 +134,10 @@ def machine() -> str:
 
 
 def render(op: str, slow: bool = False, rounds: int = 3) -> str:
-    timed, stages = LADDERS[op]
-    lines = [
-        machine(),
-        f"{DTYPE}, weights prepared; medians. GFLOP/s and the roofline count the multiplications of the definition, so",
-        "that Winograd's algorithm may be above 100 %. Errors are shares of the largest value.",
-    ]
+    lines = [machine(), f"{DTYPE}; medians. {CAPTIONS[op]}"]
     with equal_threads() as n_threads:
-        for stage in stages:
-            case = case_of(timed, stage.case)
+        for stage in LADDERS[op]:
+            case = case_of(stage.op, stage.case)
             lines += ["", f"**{stage.case}**", "", *table(op, case, stage, n_threads, slow, rounds)]
     return "\n".join(lines)
 

@@ -21,9 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benches.cases import BENCH, DTYPES, Case
-from benches.harness import FORCED, OWN, PAUSE, Contender, equal_threads, prepared
+from benches.harness import PAUSE, Contender, equal_threads, prepared
 
 BLOCK = 0.1  # seconds
+PATIENCE = 1.0  # seconds; of what takes longer, one call is enough: cold caches are nothing to it
 # Classes have files of other names.
 CLASSES = {
     "StandardScaler": "standard_scaler",
@@ -40,9 +41,9 @@ def bench_of(op: str) -> Any:
 
 
 def known(op: str) -> tuple[Contender, ...]:
-    """Who takes part in the bench of an operation, and what can be forced."""
+    """Who takes part in the bench of an operation, and who is only timed in pairs: what can be forced."""
     bench = bench_of(op)
-    return (*bench.OWN, *bench.PEERS, *(FORCED if op.lower() == "conv2d" else ()))
+    return (*bench.OWN, *bench.PEERS, *getattr(bench, "FORCED", ()))
 
 
 def contenders(case: Case, dtype: str) -> dict[str, Contender]:
@@ -53,7 +54,10 @@ def contenders(case: Case, dtype: str) -> dict[str, Contender]:
 def block(call: Callable[[], Any]) -> float:
     """Seconds per call in a block of at least BLOCK seconds; a first call, which finds cold caches, is not counted."""
     time.sleep(PAUSE)
+    start = time.perf_counter()
     call()
+    if (first := time.perf_counter() - start) > PATIENCE:
+        return first
     calls, start = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - start) < BLOCK or not calls:
         call()
@@ -110,8 +114,7 @@ def main() -> None:
     parser.add_argument("--op", action="append", choices=OPS, help="default: all")
     parser.add_argument("--case", default="", help="part of a case's name; default: all")
     parser.add_argument("--dtype", action="append", choices=DTYPES, help="default: those of the case")
-    ours = [contender.name for contender in (*OWN, *FORCED)]
-    parser.add_argument("--fastml", default="fastml cython", choices=ours, help="which of ours")
+    parser.add_argument("--fastml", default="fastml cython", help='which of ours; also "fastml cython direct"')
     parser.add_argument("--peer", action="append", default=[], help='default: all but ours; may be "fastml cython"')
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", help="also write the rows to this file")
@@ -124,6 +127,8 @@ def main() -> None:
         table.add_row(row["op"], row["case"], row["dtype"], row["fastml"], f"{row['ours'] * 1e3:.3f}", row["against"],
                       f"{row['peer'] * 1e3:.3f}", f"{row['ratio']:.2f}", f"{row['low']:.2f}", f"{row['high']:.2f}",
                       style=style)  # fmt: skip
+    if not rows:
+        parser.error("nobody of these names enters for a case of this name")
     Console(width=170).print(table)
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benches.cases import Case, normal, wine
+from benches.cases import Case
+from benches.data import normal, wine
 
 
 def _holes(*shape: int) -> Callable[[], np.ndarray]:

@@ -8,7 +8,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from benches.cases import Case, normal
+from benches.cases import Case
+from benches.data import normal
 from fastml import _dispatch, _validate
 from fastml._core import _memory
 from fastml._registry import RUNGS

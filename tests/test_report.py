@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benches import cases, figures, harness, report, resnet18, versus
+from benches import bench_conv2d, cases, costs, data, figures, harness, report, resnet18, versus
 from fastml._registry import RUNGS
 
 
@@ -160,8 +160,8 @@ def test_who_enters_depends_on_case_and_dtype(monkeypatch):
 @pytest.mark.parametrize("op", ["conv2d", "Conv2d"])
 def test_every_algorithm_of_conv2d_can_be_compared(op):
     forced = [rung for rung in RUNGS if rung.op == "conv2d"]
-    assert len(forced) == len(harness.FORCED)
-    for rung, contender in zip(forced, harness.FORCED, strict=True):
+    assert len(forced) == len(bench_conv2d.FORCED)
+    for rung, contender in zip(forced, bench_conv2d.FORCED, strict=True):
         kernel = 1 if rung.name == "gemm" else 3
         case = replace(
             figures.case_of(op, "1x8x8x8 to 8, k3"), weight=(2, 8, kernel, kernel), options={"padding": kernel // 2}
@@ -173,7 +173,7 @@ def test_every_algorithm_of_conv2d_can_be_compared(op):
 
 @pytest.mark.parametrize("op", ["conv2d", "Conv2d"])
 def test_the_cost_of_a_convolution_is_that_of_its_definition(op):
-    least = cases.cost(figures.case_of(op, "1x128x56x56 to 128, k3 s2"), "float32")
+    least = costs.cost(figures.case_of(op, "1x128x56x56 to 128, k3 s2"), "float32")
     weights, x, out = 128 * 128 * 9 + 128, 128 * 56 * 56, 128 * 28 * 28
     assert (least.read, least.written) == (4 * (weights + x), 4 * out)
     assert least.flops == 2 * out * 128 * 9
@@ -192,10 +192,58 @@ def test_the_network_is_resnet18():
 
 
 def test_crops_are_pieces_of_the_photographs():
-    pieces = cases.crops(4, 224)
+    pieces = data.crops(4, 224)
     assert pieces.shape == (4, 3, 224, 224)
-    np.testing.assert_array_equal(pieces[0], cases.photographs()[0, :, :224, :224])
-    np.testing.assert_array_equal(pieces[3], cases.photographs()[1, :, -224:, -224:])
+    np.testing.assert_array_equal(pieces[0], data.photographs()[0, :, :224, :224])
+    np.testing.assert_array_equal(pieces[3], data.photographs()[1, :, -224:, -224:])
+
+
+def test_patches_are_all_of_a_photograph_or_every_second_one():
+    rows = data.patches(8)
+    assert rows.shape == (420 * 633, 64)
+    grey = data.photographs()[0].mean(axis=0)
+    np.testing.assert_array_equal(rows[633 + 2].reshape(8, 8), grey[1:9, 2:10])
+    np.testing.assert_array_equal(data.patches(8, step=2)[1], rows[2])
+
+
+@pytest.mark.parametrize(("op", "name", "flops", "written"), [
+    ("pca", "random 500x5000 to 20", 500 * 5000 * 501, 0),
+    ("PCA", "fit random 5000x784 to 50", 5000 * 784 * 785, 0),
+    ("PCA", "transform random 5000x784 to 50", 2 * 5000 * 784 * 50, 5000 * 50 * 4),
+    ("scatter", "10000x100", 10_000 * 100 * 101, 0),
+])  # fmt: skip
+def test_the_cost_of_components_is_half_of_the_smaller_scatter_matrix(op, name, flops, written):
+    case = figures.case_of(op, name)
+    least = costs.cost(case, "float32")
+    assert (least.flops, least.written) == (flops, written)
+    assert least.read == sum(array.nbytes for array in case.arguments("float32")[0])
+
+
+def test_pytest_times_some_of_what_pairs_do():
+    mark = harness.cells("PCA", *versus.bench_of("PCA").OWN)
+    timed = {(row.values[0].name, row.values[1]) for row in mark.args[1]}
+    every = {(case.name, dtype) for case in cases.BENCH if case.op == "PCA" for dtype in case.dtypes}
+    assert timed < every and len(every) == 2 * 2 * 10
+    assert ("fit random 5000x784 to 50", "float64") in timed and ("fit random 200x20000 to 10", "float32") not in timed
+
+
+@pytest.mark.parametrize(("explained", "reached"), [(0.99, False), (1.0, True), (1.01, True)])
+def test_an_approximate_answer_must_explain_as_much_as_the_peer(monkeypatch, explained, reached):
+    (figure,) = (figure for figure in figures._of_pca("float32") if figure.explains)
+    figure = replace(figure, cases=figure.cases[:2])
+    answers = {figure.own: np.array([explained, 0.5]), figure.peers[0]: np.array([1.0, 0.5])}
+
+    def entered(case, dtype):
+        return {
+            name: harness.Contender(name, lambda *_, answer=answer: lambda: answer) for name, answer in answers.items()
+        }
+
+    monkeypatch.setattr(figures, "contenders", entered)
+    parts = {"ratio": 5.0, "low": 4.0, "parts": []}
+    monkeypatch.setattr(figures, "_together", lambda *_: parts)
+    row = figures.judge(figure, 1, 1)
+    assert row["reached"] is reached
+    assert row["explains"] == pytest.approx((explained + 0.5) / 1.5) and len(row["shares"]) == 2
 
 
 def test_pairs_alternate_and_the_ratio_is_that_of_neighbours():
@@ -216,7 +264,7 @@ def test_the_least_that_must_be_moved(dtype):
     known = {(case.op, case.name): case for case in cases.BENCH}
 
     def least(op, name):
-        cost = cases.cost(known[op, name], dtype)
+        cost = costs.cost(known[op, name], dtype)
         return cost.read, cost.written, cost.working_set
 
     pool = "photographs 2x3x427x640, k2"

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import fastml
-from benches.cases import Case, normal
+from benches.cases import Case
+from benches.data import normal
 from fastml import _dispatch
 from fastml._registry import BACKENDS, OPS, RUNGS
 from tests import tolerances

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import fastml
-from benches.cases import Case, normal
+from benches.cases import Case
+from benches.data import normal
 from fastml import _dispatch, _threads
 from fastml._core.baseline import _system
 from fastml._registry import BACKENDS, RUNGS

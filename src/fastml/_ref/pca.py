@@ -49,7 +49,7 @@ def blocks(x, mean, scatter, n_threads):
         shift = _some_rows(x).mean(axis=0, dtype=np.float64).astype(x.dtype)
         rest = np.zeros_like(mean)
         scatter[:] = 0
-        rows = max(BLOCK_BYTES // x[0].nbytes, 64)
+        rows = max(BLOCK_BYTES // x[0].nbytes, 256)
         for start in range(0, len(x), rows):
             deviation = x[start : start + rows] - shift
             rest += deviation.sum(axis=0, dtype=np.float64) / len(x)
