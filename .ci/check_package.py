@@ -20,7 +20,10 @@ for level in levels:
         assert any(name.startswith(f"fastml/_core/{level}/{kernel}.") for name in names), (level, kernel)
 for name in ("fastml/py.typed", "fastml/__init__.pyi"):
     assert name in names, name
-assert not [name for name in names if name.endswith((".c", ".pyx", ".pxd", ".h", ".html"))]
+exercises = {name for name in names if name.startswith("fastml/learn/exercises/")}
+assert not [name for name in set(names) - exercises if name.endswith((".c", ".pyx", ".pxd", ".h", ".html"))]
+for path in Path("src/fastml/learn/exercises").glob("*/*.*"):
+    assert str(path.relative_to("src")) in exercises, path
 assert not [name for name in names if name.startswith(("tests", "benches"))]
 
 with tarfile.open(sdist) as archive:
@@ -28,5 +31,6 @@ with tarfile.open(sdist) as archive:
 needed = ("setup.py", "src/fastml/_core/simd.h", "src/fastml/_core/_stats.pxd", "tests/test_rungs.py", ".ci/run")
 for path in (*needed, "Makefile"):
     assert path in inside, path
-assert not [name for name in inside if name.endswith((".so", ".c"))]
+assert not [name for name in inside if name.endswith((".so", ".c")) and "/learn/exercises/" not in name]
+assert "src/fastml/learn/exercises/gemm_microkernel/solution.c" in inside
 print(f"{wheel.name}: {wheel.stat().st_size / 2**20:.1f} MB, levels {', '.join(levels)}; {sdist.name} is complete")

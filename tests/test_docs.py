@@ -25,7 +25,11 @@ MODULES = (
     "fastml.estimators.standard_scaler",
     "fastml.estimators.truncated_svd",
     "fastml.learn.ladders.pca",
+    "fastml.learn.exercise",
+    "fastml.learn.exercises",
+    "fastml.learn.grader",
     "fastml.learn.roofline",
+    "fastml.learn.timing",
 )
 
 
