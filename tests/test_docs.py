@@ -28,6 +28,7 @@ MODULES = (
     "fastml.learn.exercise",
     "fastml.learn.exercises",
     "fastml.learn.grader",
+    "fastml.learn.machine",
     "fastml.learn.roofline",
     "fastml.learn.timing",
 )

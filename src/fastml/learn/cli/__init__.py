@@ -1,0 +1,19 @@
+"""The command line: `fastml`, or `python -m fastml`. Each command is a file; what it shows is computed elsewhere.
+
+With `--json` a command prints what it found for another program to read, and nothing else.
+"""
+
+import typer
+
+from fastml.learn.cli import exercises, info, roofline
+
+app = typer.Typer(
+    name="fastml",
+    help="CPU kernels behind machine learning's everyday operations: measure them, learn from them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(info.info)
+app.command()(roofline.roofline)
+app.add_typer(exercises.app)

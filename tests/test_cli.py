@@ -1,0 +1,186 @@
+"""The command line: what it prints for people, for programs, and when something is wrong or missing."""
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+import typer.testing
+
+import fastml
+from fastml.learn import exercises, grader, machine, native, roofline
+from fastml.learn.cli import app
+from fastml.learn.judge import Verdict
+from tests.test_dispatch import python
+
+VERDICTS = {
+    "passed": Verdict("passed", "right, and 1.1 times the speed", "", 3, 0.002, 1.1, 1.0, 1.2, 0.8),
+    "failed": Verdict("failed", "out[0] should be 1, but is 2", "one value"),
+    "noisy": Verdict("noisy", "too noisy to say", "timing", 0, 0.002, 1.1, 0.1, 9.0),
+}
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run a command in an empty folder, and return (status, what it printed)."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*words, status=0):
+        done = typer.testing.CliRunner().invoke(app, words)
+        assert done.exit_code == status, done.output
+        return done.stdout if status == 0 else done.output
+
+    return command
+
+
+@pytest.fixture
+def rates(tmp_path, monkeypatch):
+    """Rates that are known at once, and a cache that is empty; the list has what was measured."""
+    measured = []
+
+    def rate(*what):
+        measured.append(what)
+        return 1e9 * what[-1]
+
+    monkeypatch.setattr(machine.platformdirs, "user_cache_path", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setattr(machine, "counts", lambda: [1, 2])
+    monkeypatch.setattr(roofline, "flops", rate)
+    monkeypatch.setattr(roofline, "bandwidth", rate)
+    return measured
+
+
+def test_info_tells_what_was_found(run):
+    found = json.loads(run("info", "--json"))
+    assert found["versions"] == fastml.configuration()["versions"] and found["isa"] == fastml.configuration()["isa"]
+    assert {"internal_api", "num_threads", "version"} <= found["blas"][0].keys()
+    text = run("info")
+    assert all(word in text for word in (found["fastml"], found["machine"], found["blas"][0]["version"], "numpy"))
+
+
+def test_the_roofline_is_measured_once_and_kept(run, rates):
+    found = json.loads(run("roofline", "--json"))
+    assert len(rates) == len(found["rates"]) == 2 * (2 + 4 * 3)
+    assert {row["threads"] for row in found["rates"]} == {1, 2}
+    assert Path(found["file"]).is_relative_to(Path.cwd() / "cache")
+    text = run("roofline")
+    assert len(rates) == len(found["rates"])
+    assert "float64" in text and "memory" in text and "1.0" in text and "2.0" in text and "other programs" not in text
+    run("roofline", "--fresh")
+    assert len(rates) == 2 * len(found["rates"])
+
+
+def test_another_processor_or_build_is_measured_by_itself(monkeypatch):
+    names = {machine.kept_at()}
+    monkeypatch.setattr(machine, "processor", lambda: "another")
+    names.add(machine.kept_at())
+    monkeypatch.setattr(machine, "_build", lambda: {"isa": "another"})
+    assert len({*names, machine.kept_at()}) == 3
+
+
+def test_a_disturbed_measurement_says_so(run, rates, monkeypatch):
+    monkeypatch.setattr(roofline, "flops", lambda dtype, n_threads: 1e9 / n_threads)
+    assert "Measure again, with --fresh" in run("roofline")
+
+
+def test_caches_are_those_of_the_system_or_typical_ones(monkeypatch):
+    assert all(2**12 <= size <= 2**30 for size in machine.caches().values())
+    texts = {"level": "2", "size": "512K", "type": "Unified"}
+    monkeypatch.setattr(machine, "_text", lambda path: texts[path.name])
+    if any(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        assert machine.caches() == {**machine.TYPICAL, "L2": 2**19}
+    monkeypatch.setattr(machine, "_text", lambda path: "")
+    assert machine.caches() == machine.TYPICAL
+    assert machine.processor()
+
+
+def test_exercises_are_listed(run):
+    assert [row["name"] for row in json.loads(run("learn", "list", "--json"))] == [*exercises.NAMES]
+    text = run("learn", "list")
+    assert all(exercises.title(name) in text for name in exercises.NAMES)
+
+
+def test_an_exercise_is_started_once(run):
+    assert "fastml learn check sum_accumulators" in run("learn", "start", "sum_accumulators")
+    path = Path("sum_accumulators.py")
+    assert path.read_bytes() == exercises.file("sum_accumulators", "starter", "numba").read_bytes()
+    assert "fastml: sum_accumulators.py is already here" in run("learn", "start", "sum_accumulators", status=2)
+    run("learn", "start", "sum_accumulators", "--language", "c")
+    assert Path("sum_accumulators.c").exists()
+
+
+@pytest.mark.parametrize(("outcome", "status"), [("passed", 0), ("failed", 1), ("noisy", 3)])
+def test_a_verdict_is_shown_and_is_the_status(run, monkeypatch, outcome, status):
+    graded = []
+    monkeypatch.setattr(grader, "check", lambda *file: graded.append(file) or VERDICTS[outcome])
+    run("learn", "start", "column_means")
+    text = run("learn", "check", "column_means", status=status)
+    assert outcome in text and VERDICTS[outcome].reason in text
+    assert ("★★★" in text) is ("0.80 times the speed of the kernel that fastml ships" in text) is (outcome == "passed")
+    assert ("in the case: one value" in text) is (outcome == "failed")
+    found = json.loads(run("learn", "check", "column_means", "--file", "other.py", "--json", status=status))
+    assert found["outcome"] == outcome and found["file"] == "other.py"
+    assert graded == [("column_means", Path("column_means.py")), ("column_means", Path("other.py"))]
+
+
+def test_a_file_is_graded(run):
+    run("learn", "start", "stable_variance")
+    assert "a mean of a million" in run("learn", "check", "stable_variance", status=1)
+
+
+def test_hints_are_given_one_after_the_other(run):
+    hints = exercises.hints("column_means")
+    assert json.loads(run("learn", "check", "column_means", "--hint", "2", "--json")) == hints[:2]
+    text = run("learn", "check", "column_means", "--hint", "1")
+    assert "Hint 1" in text and "Hint 2" not in text
+
+
+def test_solutions_are_shown(run):
+    code = exercises.file("sum_accumulators", "solution", "c").read_text()
+    assert run("learn", "solution", "sum_accumulators", "--language", "c") == code
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("start", "nonsense"), "there is no exercise 'nonsense'"),
+        (("check", "nonsense"), "there is no exercise 'nonsense'"),
+        (("check", "column_means"), "there is no column_means here; begin with: fastml learn start column_means"),
+        (("check", "column_means", "--file", "missing.py"), "there is no missing.py"),
+        (("check", "column_means", "--hint", "4"), "--hint"),
+        (("solution", "column_means", "--language", "c"), "column_means can be done in numba; got 'c'"),
+    ],
+)
+def test_mistakes_are_named_and_are_status_2(run, words, message):
+    assert message in run("learn", *words, status=2)
+
+
+def test_what_is_not_installed_is_named(run, monkeypatch):
+    def missing(*file):
+        raise native.Unavailable("this file needs Numba")
+
+    monkeypatch.setattr(grader, "check", missing)
+    assert "fastml: this file needs Numba" in run("learn", "check", "column_means", "--file", "x.py", status=2)
+
+
+@pytest.mark.parametrize("package", ["typer", "rich", "platformdirs"])
+def test_without_the_extra_it_says_how_to_get_it(package):
+    done = python(f"import sys; sys.modules['{package}'] = None; from fastml import __main__; __main__.main()")
+    assert done.returncode == 1
+    needed = "the command line needs more packages: pip install 'fastml-kernels[learn]'"
+    assert (done.stdout, done.stderr) == ("", f"fastml: {needed}\n")
+
+
+def test_another_missing_module_is_an_error():
+    done = python("import sys; sys.modules['fastml.learn.judge'] = None; from fastml import __main__; __main__.main()")
+    assert "ModuleNotFoundError: import of fastml.learn.judge halted" in done.stderr
+
+
+def test_the_module_runs():
+    done = subprocess.run([sys.executable, "-m", "fastml", "learn", "list"], capture_output=True, text=True)
+    assert done.returncode == 0 and "winograd_2x2" in done.stdout and done.stderr == ""
+    script = Path(sysconfig.get_path("scripts"), "fastml")
+    if script.exists():  # of an installation made after the command was
+        assert "winograd_2x2" in subprocess.check_output([script, "learn", "list"], text=True, env=os.environ)
