@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 import fastml
-from benches.cases import batch
-from benches.report import publish, significant
 from fastml import _dispatch, _validate
 from fastml._ref import conv2d_winograd
 from fastml._registry import Rung
+from fastml.learn.cases import batch
+from fastml.learn.report import publish, significant
 
 BEGIN, END = "<!-- conv2d errors: begin -->", "<!-- conv2d errors: end -->"
 SHAPES = ((64, 28, 28), (256, 28, 28))

@@ -1,4 +1,4 @@
-"""The figures that fastml is meant to reach, and whether it does: paired ratios, measured as in `benches.versus`.
+"""The figures that fastml is meant to reach, and whether it does: paired ratios, measured as in `fastml.learn.versus`.
 
     python -m benches.figures [--only SUBSTRING] [--rounds 7] [--json FILE]
 
@@ -21,12 +21,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benches.bench_pca_estimator import SLOW
-from benches.cases import BENCH, CONNECTED, CONVOLVED, DTYPES, MAPS, POOLED, Case, batch
-from benches.costs import cost
-from benches.harness import equal_threads, least_seconds, prepared, values
-from benches.versus import block, compare, contenders, paired
 from fastml.learn import roofline
+from fastml.learn.cases import BENCH, CONNECTED, CONVOLVED, DTYPES, MAPS, POOLED, Case, batch
+from fastml.learn.costs import cost
+from fastml.learn.harness import equal_threads, least_seconds, prepared, values
+from fastml.learn.peers.pca_estimator import SLOW
+from fastml.learn.versus import block, compare, contenders, paired
 
 LARGE = 1e6  # bytes: from here on Numba's kernels are compared with Cython's
 # Timed, but not meant: six others are.

@@ -2,8 +2,8 @@
 
     python -m benches.ladder conv2d [--slow] [--rounds 3] [--write docs/ladder/conv2d.md]
 
-Answers are checked, and rungs timed, as in `benches.versus`, one rung after the other: right for steps of a ladder,
-too coarse for close calls. Of conv2d the layer is timed, so that weights are prepared before; of pca the kernels alone,
+Answers are checked, and rungs timed, as in `fastml.learn.versus`, one rung after the other: right for steps of a
+ladder, too coarse for close calls. Of conv2d the layer is timed, so that weights are prepared before; of pca the kernels alone,
 and the algorithms around them.
 """
 
@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import fastml
-from benches.cases import BENCH, Case
-from benches.costs import cost
-from benches.harness import Contender, accepted, equal_threads, error, least_seconds
-from benches.report import publish, significant
-from benches.versus import PATIENCE, block, known
+from fastml.learn.cases import BENCH, Case
+from fastml.learn.costs import cost
+from fastml.learn.harness import Contender, accepted, equal_threads, error, least_seconds
+from fastml.learn.report import publish, significant
+from fastml.learn.versus import PATIENCE, block, known
 
 BEGIN, END = "<!-- ladder: begin -->", "<!-- ladder: end -->"
 DTYPE = "float32"

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benches.cases import Case
-from benches.data import normal, wine
+from fastml.learn.cases import Case
+from fastml.learn.data import normal, wine
 
 
 def _holes(*shape: int) -> Callable[[], np.ndarray]:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benches import cases, ladder
+from benches import ladder
 from fastml import _dispatch
 from fastml._registry import RUNGS
+from fastml.learn import cases
 
 CHAPTERS = sorted((Path(__file__).parents[1] / "docs" / "ladder").glob("*.md"))
 EVERY_CHAPTER = pytest.mark.parametrize("page", CHAPTERS, ids=lambda page: page.stem)

@@ -8,11 +8,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from benches.cases import Case
-from benches.data import normal
 from fastml import _dispatch, _validate
 from fastml._core import _memory
 from fastml._registry import RUNGS
+from fastml.learn.cases import Case
+from fastml.learn.data import normal
 from tests.small_cases import SMALL
 
 COMPILED = [rung for rung in RUNGS if rung.op == "conv2d" and rung.backend == "cython"]

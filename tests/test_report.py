@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benches import bench_conv2d, cases, costs, data, figures, harness, report, resnet18, versus
+from benches import figures
 from fastml._registry import RUNGS
+from fastml.learn import cases, costs, data, harness, report, resnet18, versus
+from fastml.learn.peers import conv2d
 
 
 def bench(op: str, contender: str, seconds: float) -> dict[str, Any]:
@@ -160,8 +162,8 @@ def test_who_enters_depends_on_case_and_dtype(monkeypatch):
 @pytest.mark.parametrize("op", ["conv2d", "Conv2d"])
 def test_every_algorithm_of_conv2d_can_be_compared(op):
     forced = [rung for rung in RUNGS if rung.op == "conv2d"]
-    assert len(forced) == len(bench_conv2d.FORCED)
-    for rung, contender in zip(forced, bench_conv2d.FORCED, strict=True):
+    assert len(forced) == len(conv2d.FORCED)
+    for rung, contender in zip(forced, conv2d.FORCED, strict=True):
         kernel = 1 if rung.name == "gemm" else 3
         case = replace(
             figures.case_of(op, "1x8x8x8 to 8, k3"), weight=(2, 8, kernel, kernel), options={"padding": kernel // 2}

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import fastml
-from benches.cases import Case
-from benches.data import normal
 from fastml import _dispatch
 from fastml._registry import BACKENDS, OPS, RUNGS
+from fastml.learn.cases import Case
+from fastml.learn.data import normal
 from tests import tolerances
 from tests.small_cases import SMALL
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import fastml
-from benches.cases import Case
-from benches.data import normal
 from fastml import _dispatch, _threads
 from fastml._core.baseline import _system
 from fastml._registry import BACKENDS, RUNGS
+from fastml.learn.cases import Case
+from fastml.learn.data import normal
 from tests.small_cases import SMALL
 from tests.test_dispatch import printed, python
 

@@ -1,7 +1,7 @@
 """The problems, each described once: benches time them, tests check every rung on them.
 
-Real data where it exists, random data for scale (`benches.data`). A case gives the arguments of `fastml.<op>`, which is
-a function or a class, or of a network of its layers; `benches.costs` says what the machine must do for it.
+Real data where it exists, random data for scale (`fastml.learn.data`). A case gives the arguments of `fastml.<op>`, which is
+a function or a class, or of a network of its layers; `fastml.learn.costs` says what the machine must do for it.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 import fastml
-from benches import resnet18
-from benches.data import breast_cancer, crops, digits, fading, normal, patches, photograph, photographs, wine
 from fastml import _validate
+from fastml.learn import resnet18
+from fastml.learn.data import breast_cancer, crops, digits, fading, normal, patches, photograph, photographs, wine
 from fastml.ops.pca import scatter
 
 DTYPES = ("float32", "float64")

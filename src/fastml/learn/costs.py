@@ -5,9 +5,9 @@ from functools import cache
 
 import numpy as np
 
-from benches import resnet18
-from benches.cases import Case
 from fastml import _validate
+from fastml.learn import resnet18
+from fastml.learn.cases import Case
 
 CACHE = 2**20  # bytes that a core keeps from one pass to the next: its second-level cache
 

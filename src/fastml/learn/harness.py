@@ -1,7 +1,6 @@
 """What every bench does: check the result against float64, warm up, time, and record what was moved and computed."""
 
 import importlib.util
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,14 +8,13 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import pytest
 from threadpoolctl import threadpool_limits
 
 import fastml
-from benches.cases import BENCH, DTYPES, Case
-from benches.costs import cost
 from fastml._registry import RUNGS
 from fastml.learn import roofline
+from fastml.learn.cases import DTYPES, Case
+from fastml.learn.costs import cost
 
 # Of the largest value: catches a wrong answer, tests judge the digits. A peer may be approximate; its error is shown.
 TOLERANCE = {"float32": 2e-5, "float64": 1e-11}
@@ -137,37 +135,3 @@ def least_seconds(case: Case, dtype: str, n_threads: int) -> float:
     return roofline.seconds(
         least.read, least.written, least.flops, dtype=dtype, n_threads=n_threads, working_set=least.working_set
     )
-
-
-def cells(op: str, *contenders: Contender) -> pytest.MarkDecorator:
-    """Parametrize a bench over the cases of an operation, their dtypes, and who enters."""
-    rows = [
-        pytest.param(case, dtype, contender, id=f"{case.name}-{dtype}-{contender.name}")
-        for case in BENCH
-        if case.op == op
-        for dtype in case.dtypes
-        if dtype not in case.paired
-        for contender in contenders
-        if contender.enters(case, dtype)
-    ]
-    return pytest.mark.parametrize(("case", "dtype", "contender"), rows)
-
-
-def run(benchmark: Any, case: Case, dtype: str, contender: Contender) -> None:
-    with equal_threads() as n_threads:
-        call, largest = prepared(contender, case, dtype)
-        benchmark.group = f"{case.group}, {dtype}"
-        least = cost(case, dtype)
-        benchmark.extra_info.update(
-            op=case.op, case=case.name, small=case.small, dtype=dtype, contender=contender.name, bytes=least.bytes,
-            flops=least.flops, max_error=largest, threads=n_threads, isa=fastml.configuration()["isa"],
-        )  # fmt: skip
-        if not benchmark.disabled:
-            bound = least_seconds(case, dtype, n_threads)
-            time.sleep(PAUSE)
-        benchmark(call)
-        if benchmark.stats:  # None when benches run as tests
-            seconds = benchmark.stats.stats.median
-            benchmark.extra_info["GB/s"] = least.bytes / seconds / 1e9
-            benchmark.extra_info["GFLOP/s"] = least.flops / seconds / 1e9
-            benchmark.extra_info["% of roofline"] = 100 * bound / seconds

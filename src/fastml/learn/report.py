@@ -1,6 +1,6 @@
 """The results table of a benchmark file: printed, or written into the README between its markers.
 
-    python -m benches.report .bench/latest.json [--write README.md]
+    python -m fastml.learn.report .bench/latest.json [--write README.md]
 """
 
 import argparse
@@ -93,7 +93,7 @@ def render(path: Path) -> str:
             "Medians; a ratio above 1 means that fastml is faster. GB/s and GFLOP/s count what must be moved and",
             "computed at the least; % of roofline is the time that this takes at the bandwidth (of memory, or of the",
             "cache that the arrays fit into) and flops measured in this run, over fastml's time. One run on a shared",
-            "machine is noisy: `python -m benches.versus` measures pairs.",
+            "machine is noisy: `python -m fastml.learn.versus` measures pairs.",
             "",
             *parts(groups),
             "",

@@ -1,7 +1,7 @@
 """ResNet-18 on fastml's layers: batch norms folded, residuals added and ReLU applied in the convolutions.
 
 The network of K. He et al. (2016), Deep Residual Learning for Image Recognition, with seeded weights in place of
-trained ones. `benches.bench_resnet18` runs the same network in other libraries.
+trained ones. `fastml.learn.peers.resnet18` runs the same network in other libraries.
 """
 
 from collections.abc import Iterator

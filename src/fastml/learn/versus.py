@@ -1,6 +1,6 @@
 """Paired ratios: peer time / fastml time, from alternating blocks in one run.
 
-    python -m benches.versus [--op conv2d] [--case 8x64] [--dtype float32] [--fastml "fastml numba"]
+    python -m fastml.learn.versus [--op conv2d] [--case 8x64] [--dtype float32] [--fastml "fastml numba"]
                              [--peer "fastml cython"] [--rounds 7] [--json FILE]
 
 Two libraries that each own a thread pool slow each other down while the idle one's threads still spin. So each
@@ -20,8 +20,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benches.cases import BENCH, DTYPES, Case
-from benches.harness import PAUSE, Contender, equal_threads, prepared
+from fastml.learn.cases import BENCH, DTYPES, Case
+from fastml.learn.harness import OWN, PAUSE, Contender, equal_threads, prepared
 
 BLOCK = 0.1  # seconds
 PATIENCE = 1.0  # seconds; of what takes longer, one call is enough: cold caches are nothing to it
@@ -37,13 +37,13 @@ OPS = tuple(dict.fromkeys(case.op for case in BENCH))
 
 def bench_of(op: str) -> Any:
     """The module that says who takes part."""
-    return importlib.import_module(f"benches.bench_{CLASSES.get(op, op)}")
+    return importlib.import_module(f"fastml.learn.peers.{CLASSES.get(op, op)}")
 
 
 def known(op: str) -> tuple[Contender, ...]:
     """Who takes part in the bench of an operation, and who is only timed in pairs: what can be forced."""
     bench = bench_of(op)
-    return (*bench.OWN, *bench.PEERS, *getattr(bench, "FORCED", ()))
+    return (*getattr(bench, "OWN", OWN), *bench.PEERS, *getattr(bench, "FORCED", ()))
 
 
 def contenders(case: Case, dtype: str) -> dict[str, Contender]:

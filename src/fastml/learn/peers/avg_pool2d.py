@@ -1,6 +1,6 @@
 """fastml.avg_pool2d against NumPy and PyTorch."""
 
-from benches.harness import OWN, Contender, cells, run
+from fastml.learn.harness import Contender
 
 
 def _torch(case, args, options):
@@ -11,8 +11,3 @@ def _torch(case, args, options):
 
 
 PEERS = (Contender("PyTorch", _torch, "torch"),)
-
-
-@cells("avg_pool2d", *OWN, *PEERS)
-def test_avg_pool2d(benchmark, case, dtype, contender):
-    run(benchmark, case, dtype, contender)

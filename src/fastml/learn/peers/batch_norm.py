@@ -3,7 +3,7 @@
 Where fastml adds a residual and applies ReLU in the same call, PyTorch takes three; the last two work in place.
 """
 
-from benches.harness import OWN, Contender, cells, run
+from fastml.learn.harness import Contender
 
 
 def _torch(case, args, options):
@@ -18,8 +18,3 @@ def _torch(case, args, options):
 
 
 PEERS = (Contender("PyTorch", _torch, "torch"),)
-
-
-@cells("batch_norm", *OWN, *PEERS)
-def test_batch_norm(benchmark, case, dtype, contender):
-    run(benchmark, case, dtype, contender)

@@ -4,7 +4,7 @@ With a residual and ReLU these are two, the first of which is given the output t
 fastml finds out again where that is positive.
 """
 
-from benches.harness import OWN, Contender, cells, run
+from fastml.learn.harness import Contender
 
 
 def _torch(case, args, options):
@@ -27,8 +27,3 @@ def _torch(case, args, options):
 
 
 PEERS = (Contender("PyTorch", _torch, "torch"),)
-
-
-@cells("batch_norm_backward", *OWN, *PEERS)
-def test_batch_norm_backward(benchmark, case, dtype, contender):
-    run(benchmark, case, dtype, contender)

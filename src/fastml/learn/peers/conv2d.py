@@ -1,6 +1,6 @@
 """fastml.conv2d against NumPy and PyTorch; weights are prepared in every call, by all of them."""
 
-from benches.harness import OWN, Contender, cells, forced, run
+from fastml.learn.harness import Contender, forced
 
 
 def torch_call(args, options, **memory_format):
@@ -27,8 +27,3 @@ PEERS = (
     Contender("PyTorch channels_last", _channels_last, "torch", dtypes=("float32",)),
 )
 FORCED = forced("conv2d")
-
-
-@cells("conv2d", *OWN, *PEERS)
-def test_conv2d(benchmark, case, dtype, contender):
-    run(benchmark, case, dtype, contender)

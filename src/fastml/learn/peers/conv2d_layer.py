@@ -1,11 +1,12 @@
 """fastml.Conv2d, which holds its weights, against PyTorch and ONNX Runtime, which holds them, too.
 
 PyTorch's modules keep weights as they are, so that each of their calls prepares them: its times are those of
-`benches.bench_conv2d`. "PyTorch channels_last" has its input and weights in that layout beforehand.
+`fastml.learn.peers.conv2d`. "PyTorch channels_last" has its input and weights in that layout beforehand.
 """
 
-from benches import bench_conv2d, onnx_session
-from benches.harness import OWN, Contender, cells, run
+from fastml.learn import onnx_session
+from fastml.learn.harness import OWN, Contender
+from fastml.learn.peers import conv2d
 
 
 def _onnx(case, args, options):
@@ -20,10 +21,5 @@ def _onnx(case, args, options):
 
 
 OWN = OWN[:1]  # the backends are compared by the function
-FORCED = bench_conv2d.FORCED
-PEERS = (*bench_conv2d.PEERS, Contender("ONNX Runtime", _onnx, "onnx onnxruntime", dtypes=("float32",)))
-
-
-@cells("Conv2d", *OWN, *PEERS)
-def test_conv2d_layer(benchmark, case, dtype, contender):
-    run(benchmark, case, dtype, contender)
+FORCED = conv2d.FORCED
+PEERS = (*conv2d.PEERS, Contender("ONNX Runtime", _onnx, "onnx onnxruntime", dtypes=("float32",)))

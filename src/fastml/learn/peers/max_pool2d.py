@@ -1,6 +1,6 @@
 """fastml.max_pool2d against NumPy and PyTorch, which has another kernel for channels_last, a faster one."""
 
-from benches.harness import OWN, Contender, cells, run
+from fastml.learn.harness import Contender
 
 
 def _torch(case, args, options):
@@ -23,8 +23,3 @@ PEERS = (
         "PyTorch channels_last", _torch_channels_last, "torch", lambda case: not case.options.get("return_indices")
     ),
 )
-
-
-@cells("max_pool2d", *OWN, *PEERS)
-def test_max_pool2d(benchmark, case, dtype, contender):
-    run(benchmark, case, dtype, contender)

@@ -1,6 +1,6 @@
 """fastml.max_pool2d_backward against NumPy and the function behind PyTorch's autograd, so that no graph is timed."""
 
-from benches.harness import OWN, Contender, cells, run
+from fastml.learn.harness import Contender
 
 
 def _torch(case, args, options):
@@ -15,8 +15,3 @@ def _torch(case, args, options):
 
 
 PEERS = (Contender("PyTorch", _torch, "torch"),)
-
-
-@cells("max_pool2d_backward", *OWN, *PEERS)
-def test_max_pool2d_backward(benchmark, case, dtype, contender):
-    run(benchmark, case, dtype, contender)

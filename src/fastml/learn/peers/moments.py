@@ -1,6 +1,6 @@
 """fastml.moments against NumPy and what scikit-learn-intelex has for means and variances."""
 
-from benches.harness import OWN, Contender, cells, run
+from fastml.learn.harness import Contender
 
 
 def _intelex(case, args, options):
@@ -11,8 +11,3 @@ def _intelex(case, args, options):
 
 
 PEERS = (Contender("scikit-learn-intelex", _intelex, "sklearnex"),)
-
-
-@cells("moments", *OWN, *PEERS)
-def test_moments(benchmark, case, dtype, contender):
-    run(benchmark, case, dtype, contender)

@@ -1,6 +1,6 @@
 """fastml.pca against NumPy's matrix product: components from new data. Whole algorithms by NumPy enter pairs alone."""
 
-from benches.harness import OWN, Contender, cells, run
+from fastml.learn.harness import Contender
 from fastml.learn.ladders import pca
 
 
@@ -13,8 +13,3 @@ def _step(function):
 
 PEERS = ()
 FORCED = tuple(_step(function) for function in pca.STEPS)
-
-
-@cells("pca", *OWN, *PEERS)
-def test_pca(benchmark, case, dtype, contender):
-    run(benchmark, case, dtype, contender)

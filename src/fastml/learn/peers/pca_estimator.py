@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sklearn import decomposition
 
-from benches.harness import OWN, Contender, cells, run
+from fastml.learn.harness import OWN, Contender
 
 SLOW = ("fit random 2000x2000 to 20",)  # with scikit-learn's "full", beside what is not fit
 
@@ -37,8 +37,3 @@ def _solver(contender, solver):
 OWN = OWN[:1]  # the backends are compared by the function behind it
 PEERS = (Contender("scikit-learn", _sklearn), Contender("scikit-learn-intelex", _intelex, "sklearnex"))
 FORCED = tuple(_solver(contender, solver) for contender in (OWN[0], PEERS[0]) for solver in ("full", "randomized"))
-
-
-@cells("PCA", *OWN, *PEERS)
-def test_pca_estimator(benchmark, case, dtype, contender):
-    run(benchmark, case, dtype, contender)

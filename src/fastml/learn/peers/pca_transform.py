@@ -1,6 +1,6 @@
 """fastml.pca_transform against what scikit-learn's PCA.transform computes: a product, and a row subtracted from it."""
 
-from benches.harness import OWN, Contender, cells, run
+from fastml.learn.harness import Contender
 
 
 def _product(case, args, options):
@@ -10,8 +10,3 @@ def _product(case, args, options):
 
 
 PEERS = (Contender("product by NumPy", _product),)
-
-
-@cells("pca_transform", *OWN, *PEERS)
-def test_pca_transform(benchmark, case, dtype, contender):
-    run(benchmark, case, dtype, contender)

@@ -1,13 +1,13 @@
 """A whole network, ResNet-18, forwards: fastml's layers against PyTorch's modules and ONNX Runtime, on equal weights.
 
 PyTorch runs it as written, module by module (eager, NCHW). ONNX Runtime is given convolutions and batch norms, which it
-folds itself. `benches.resnet18` is fastml's.
+folds itself. `fastml.learn.resnet18` is fastml's.
 """
 
 from itertools import islice
 
-from benches import onnx_session, resnet18
-from benches.harness import OWN, Contender, cells, run
+from fastml.learn import onnx_session, resnet18
+from fastml.learn.harness import OWN, Contender
 
 
 def torch_network(parameters):
@@ -94,8 +94,3 @@ PEERS = (
     Contender("PyTorch", _torch, "torch"),
     Contender("ONNX Runtime", _onnx, "onnx onnxruntime", dtypes=("float32",)),
 )
-
-
-@cells("ResNet18", *OWN, *PEERS)
-def test_resnet18(benchmark, case, dtype, contender):
-    run(benchmark, case, dtype, contender)

@@ -5,9 +5,9 @@ subtract it, are what fastml does beside, in its time.
 """
 
 import fastml
-from benches.harness import OWN, Contender, cells, run
 from fastml import _dispatch, _validate
 from fastml._registry import RUNGS
+from fastml.learn.harness import Contender
 
 
 def _kernel(rung):
@@ -35,8 +35,3 @@ def _product(case, args, options):
 
 PEERS = (Contender("product by NumPy", _product),)
 FORCED = tuple(_kernel(rung) for rung in RUNGS if rung.op == "pca")
-
-
-@cells("scatter", *OWN, *PEERS)
-def test_scatter(benchmark, case, dtype, contender):
-    run(benchmark, case, dtype, contender)

@@ -9,7 +9,7 @@ it is built, for `fit_transform` (they divide by n - 1, which shows as an error)
 
 from sklearn import preprocessing
 
-from benches.harness import OWN, Contender, cells, run
+from fastml.learn.harness import OWN, Contender
 
 
 def _sklearn(case, args, options):
@@ -32,8 +32,3 @@ PEERS = (
     Contender("scikit-learn", _sklearn),
     Contender("scikit-learn-intelex", _intelex, "sklearnex", lambda case: case.method != "transform"),
 )
-
-
-@cells("StandardScaler", *OWN, *PEERS)
-def test_standard_scaler(benchmark, case, dtype, contender):
-    run(benchmark, case, dtype, contender)

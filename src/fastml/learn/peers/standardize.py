@@ -3,7 +3,7 @@
 With statistics given, the expression that everybody writes is a contender of its own.
 """
 
-from benches.harness import OWN, Contender, cells, run
+from fastml.learn.harness import Contender
 
 
 def _expression(case, args, options):
@@ -12,8 +12,3 @@ def _expression(case, args, options):
 
 
 PEERS = (Contender("NumPy expression", _expression, takes=lambda case: "mean" in case.options),)
-
-
-@cells("standardize", *OWN, *PEERS)
-def test_standardize(benchmark, case, dtype, contender):
-    run(benchmark, case, dtype, contender)

@@ -1,0 +1,1 @@
+"""Who takes part in the comparison of an operation: a file each."""
