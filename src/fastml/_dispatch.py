@@ -5,6 +5,7 @@ import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -64,6 +65,29 @@ def current_backend(argument: str | None = None) -> str:
     """The argument, else `with backend(...)`, else `set_backend`, else FASTML_BACKEND, else "cython"."""
     named = None if argument is None else _known(argument, "backend")  # mostly None: a call saved in each operation
     return named or _context.get() or _default or _environment() or "cython"
+
+
+_forced: dict[tuple[str, str], Rung] = {}
+
+
+@contextlib.contextmanager
+def forced(rung: Rung) -> Iterator[None]:
+    """Within the block, calls of a rung's operation that use its backend run this rung, whether or not it ships.
+
+    For ladders, which time every rung by the call that users make. It holds for all threads of the process.
+    """
+    _forced[rung.op, rung.backend] = rung
+    _forget_shipping()
+    try:
+        yield
+    finally:
+        del _forced[rung.op, rung.backend]
+        _forget_shipping()
+
+
+def _forget_shipping() -> None:
+    _shipping.cache_clear()
+    _common.cache_clear()
 
 
 def rungs(op: str, backend: str | None = None) -> list[Rung]:
@@ -140,6 +164,9 @@ def _shipping(op: str, backend: str) -> tuple[tuple[Rung, Callable[..., None]], 
 
     The last one serves every problem.
     """
+    if (op, backend) in _forced:
+        rung = _forced[op, backend]
+        return ((replace(rung, needs="", pays=""), load(rung)),)
     ships = [rung for rung in reversed(rungs(op, backend)) if rung.ships]
     common = next(i for i, rung in enumerate(ships) if not (rung.needs or rung.pays))
     return tuple((rung, load(rung)) for rung in ships[: common + 1])

@@ -1,7 +1,6 @@
 """Paired ratios: peer time / fastml time, from alternating blocks in one run.
 
-    python -m fastml.learn.versus [--op conv2d] [--case 8x64] [--dtype float32] [--fastml "fastml numba"]
-                             [--peer "fastml cython"] [--rounds 7] [--json FILE]
+    fastml versus [conv2d] [--case 8x64] [--dtype float32] [--fastml "fastml numba"] [--peer "fastml cython"]
 
 Two libraries that each own a thread pool slow each other down while the idle one's threads still spin. So each
 contender runs in blocks of at least 100 ms, with a pause between that outlasts the spinning, in alternating order, with
@@ -9,22 +8,19 @@ the same number of threads, and what is reported is the median of the ratios of 
 highest.
 """
 
-import argparse
 import importlib
-import json
+import operator
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from fastml.learn.cases import BENCH, DTYPES, Case
-from fastml.learn.harness import OWN, PAUSE, Contender, equal_threads, prepared
+from fastml.learn.harness import OWN, PAUSE, Contender, prepared
 
 BLOCK = 0.1  # seconds
 PATIENCE = 1.0  # seconds; of what takes longer, one call is enough: cold caches are nothing to it
+OURS = "fastml cython"
 # Classes have files of other names.
 CLASSES = {
     "StandardScaler": "standard_scaler",
@@ -92,48 +88,33 @@ def compare(case: Case, dtype: str, own: str, peer: str, rounds: int) -> dict[st
     return {"op": case.op, "case": case.name, "dtype": dtype, "fastml": own, "against": peer, **row}
 
 
-def peers(case: Case, dtype: str, own: str, wanted: list[str]) -> list[str]:
+def peers(case: Case, dtype: str, own: str, wanted: Collection[str]) -> list[str]:
     """Names of those to compare with: the wanted ones, or everybody who is not fastml."""
     names = [name for name in contenders(case, dtype) if name != own]
     return [name for name in names if (name in wanted if wanted else not name.startswith("fastml"))]
 
 
-def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    with equal_threads() as n_threads:
-        for case in BENCH:
-            if (options.op and case.op not in options.op) or options.case not in case.name:
-                continue
-            for dtype in [dtype for dtype in case.dtypes if not options.dtype or dtype in options.dtype]:
-                if options.fastml in contenders(case, dtype):
-                    for peer in peers(case, dtype, options.fastml, options.peer):
-                        yield {**compare(case, dtype, options.fastml, peer, options.rounds), "threads": n_threads}
+def pairs(
+    ops: Collection[str] = (),
+    case: str = "",
+    dtypes: Collection[str] = (),
+    own: str = OURS,
+    wanted: Collection[str] = (),
+) -> list[tuple[Case, str, str]]:
+    """Every case, dtype and peer to compare with. Of nothing, empty means all; `case` is a part of its name."""
+    unknown = [*({*ops} - {*OPS}), *({*dtypes} - {*DTYPES})]
+    if unknown:
+        raise ValueError(f"there is no {unknown[0]!r}; operations are {', '.join(OPS)}, dtypes {', '.join(DTYPES)}")
+    return [
+        (one, dtype, peer)
+        for one in BENCH
+        if (not ops or one.op in ops) and case in one.name
+        for dtype in one.dtypes
+        if (not dtypes or dtype in dtypes) and own in contenders(one, dtype)
+        for peer in peers(one, dtype, own, wanted)
+    ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Paired ratios: peer time / fastml time.")
-    parser.add_argument("--op", action="append", choices=OPS, help="default: all")
-    parser.add_argument("--case", default="", help="part of a case's name; default: all")
-    parser.add_argument("--dtype", action="append", choices=DTYPES, help="default: those of the case")
-    parser.add_argument("--fastml", default="fastml cython", help='which of ours; also "fastml cython direct"')
-    parser.add_argument("--peer", action="append", default=[], help='default: all but ours; may be "fastml cython"')
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", help="also write the rows to this file")
-    options = parser.parse_args()
-    table = Table("operation", "case", "dtype", "fastml", "ms", "peer", "ms", "ratio", "from", "to")
-    rows = []
-    for row in measure(options):
-        rows.append(row)
-        style = "red" if row["ratio"] < 1 else ""
-        table.add_row(row["op"], row["case"], row["dtype"], row["fastml"], f"{row['ours'] * 1e3:.3f}", row["against"],
-                      f"{row['peer'] * 1e3:.3f}", f"{row['ratio']:.2f}", f"{row['low']:.2f}", f"{row['high']:.2f}",
-                      style=style)  # fmt: skip
-    if not rows:
-        parser.error("nobody of these names enters for a case of this name")
-    Console(width=170).print(table)
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=1)
-
-
-if __name__ == "__main__":
-    main()
+def losses(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows in which the peer is faster, from the worst on."""
+    return sorted((row for row in rows if row["ratio"] < 1), key=operator.itemgetter("ratio"))
