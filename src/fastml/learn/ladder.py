@@ -34,7 +34,7 @@ SHOWN = {
     "max_pool2d_backward": "8x64x112x112, k3 s2 p1",
     "avg_pool2d_backward": "8x64x112x112, k2 s2",
     "batch_norm_backward": "8x64x56x56, training",
-    "conv2d_backward": "1x256x14x14 to 256, k3",
+    "conv2d_backward": "8x256x14x14 to 256, k3",
     "pca": "patches of a photograph 67200x64 to 16",
     "pca_transform": "random 1000000x50 to 10",
 }
@@ -77,7 +77,7 @@ def measure(
             rows[i]["note"], call = _prepare(rungs[i], case, rows[i])
             if call:
                 calls[i] = call
-        blocks = [functools.partial(block, call) for call in calls.values()]
+        blocks = [functools.partial(_block, rungs[i], call) for i, call in calls.items()]
         times: list[tuple[float, ...]] = []
         for i in track([*range(rounds)]):
             times += timing.alternate(blocks, 1, first=i)
@@ -130,9 +130,10 @@ def _size(case: Case) -> tuple[float, float]:
 
 
 def _checked(rung: Rung, case: Case, row: dict[str, Any]) -> Callable[[], Any]:
-    """The call of a rung on a case, after one whose answer was right, or is known to fail."""
+    """The call that runs a rung when it is forced, after one whose answer was right, or is known to fail."""
     call = _call(rung, case)
-    row["error"] = error(case, DTYPE, call())
+    with _dispatch.forced(rung):
+        row["error"] = error(case, DTYPE, call())
     if not row["error"] < (PEERS_TOLERANCE if rung.fails else TOLERANCE[DTYPE]):
         raise ArithmeticError(f"{rung.op} {rung.backend} {rung.name} is wrong by {row['error']:.1e} on {case.name}")
     return call
@@ -144,10 +145,9 @@ def _call(rung: Rung, case: Case) -> Callable[[], Any]:
         contender = next(one for one in FORCED if one.name == f"fastml {rung.backend} {rung.name}")
         return contender.prepare(case, *arguments)
     args, options = arguments
-    inner = case.call(case.implementation, args, {**options, "backend": rung.backend})
+    return case.call(case.implementation, args, {**options, "backend": rung.backend})
 
-    def call() -> Any:
-        with _dispatch.forced(rung):
-            return inner()
 
-    return call
+def _block(rung: Rung, call: Callable[[], Any]) -> float:
+    with _dispatch.forced(rung):
+        return block(call)
