@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -11,7 +12,7 @@ import pytest
 import typer.testing
 
 import fastml
-from fastml.learn import exercises, grader, machine, native, roofline
+from fastml.learn import exercises, grader, ladder, machine, native, roofline, versus
 from fastml.learn.cli import app
 from fastml.learn.judge import Verdict
 from tests.test_dispatch import python
@@ -184,3 +185,93 @@ def test_the_module_runs():
     script = Path(sysconfig.get_path("scripts"), "fastml")
     if script.exists():  # of an installation made after the command was
         assert "winograd_2x2" in subprocess.check_output([script, "learn", "list"], text=True, env=os.environ)
+
+
+ROW = {"op": "moments", "case": "100x20", "dtype": "float32", "threads": 2, "idea": "an idea", "fails": "",
+       "ships": False, "note": "", "unit": "B/s", "bytes": 8e3, "flops": 8e3, "error": 2e-7}  # fmt: skip
+ROWS = [
+    {**ROW, "backend": "numpy", "rung": "loops", "note": "takes minutes here"},
+    {**ROW, "backend": "cython", "rung": "loops", "seconds": 0.004, "rate": 2e9, "share": 0.25},
+    {**ROW, "backend": "cython", "rung": "blocks", "ships": True, "fails": "by mistake", "seconds": 0.002, "rate": 4e9, "share": 0.5, "gain": 2.0},
+]  # fmt: skip
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Ladders that are known at once; the list has what was asked for."""
+    asked = []
+    monkeypatch.setattr(ladder, "measure", lambda op, case, *more: asked.append((op, case.name, more[0])) or ROWS)
+    return asked
+
+
+def test_a_ladder_is_shown_with_ideas_and_gains(run, measured):
+    lines = run("ladder", "moments").splitlines()
+    assert "moments: 100x20, float32, 2 threads" in lines[0]
+    (shipped,) = [line for line in lines if "cython blocks ●" in line]
+    assert all(word in shipped for word in ("an idea; fails: by mistake", "2.00", "4.00", "50.0", "2e-07"))
+    assert "an idea; takes minutes here" in next(line for line in lines if "numpy loops" in line)
+    assert json.loads(run("ladder", "moments", "--case", "100x20", "--rounds", "5", "--json")) == ROWS
+    assert measured == [("moments", ladder.SHOWN["moments"], 3), ("moments", "100x20", 5)]
+
+
+@pytest.mark.parametrize("words", [("ladder", "nonsense"), ("ladder", "pca", "--case", "nonsense"), ("versus", "nonsense")])
+def test_operations_and_cases_that_do_not_exist_are_named(run, words):
+    assert re.search(r"^fastml: (there is no .*'nonsense'; |pca has no case with 'nonsense')", run(*words, status=2))
+
+
+@pytest.fixture
+def compared(monkeypatch):
+    """Comparisons that are known at once: fastml loses against NumPy on small inputs."""
+    asked = []
+
+    def compare(case, dtype, own, peer, rounds):
+        asked.append((case.op, case.name, dtype, own, peer, rounds))
+        ratio = 0.5 if case.small and peer == "NumPy" else 2.0
+        row = {"op": case.op, "case": case.name, "dtype": dtype, "fastml": own, "against": peer}
+        return {**row, "ours": 0.001, "peer": 0.001 * ratio, "ratio": ratio, "low": ratio, "high": ratio}
+
+    monkeypatch.setattr(versus, "compare", compare)
+    return asked
+
+
+def test_comparisons_say_where_fastml_loses(run, compared):
+    text = run("versus", "max_pool2d", "--peer", "NumPy", "--rounds", "3")
+    assert "max_pool2d, 1x8x8x8, k2 s2, float32: NumPy, 0.50" in text.partition("Where fastml loses:")[2]
+    assert {(op, peer, rounds) for op, _, _, _, peer, rounds in compared} == {("max_pool2d", "NumPy", 3)}
+    assert len(compared) > 3
+    text = run("versus", "max_pool2d", "--case", "k3 s2 p1", "--peer", "NumPy")
+    assert "Here fastml loses nowhere." in text and "2.00" in text
+    rows = json.loads(run("versus", "max_pool2d", "--case", "1x8x8x8", "--peer", "fastml numba", "--json"))
+    assert [(row["against"], row["ratio"], row["threads"]) for row in rows] == [
+        ("fastml numba", 2.0, fastml.get_num_threads())
+    ]
+    assert "nobody to compare with" in run("versus", "moments", "--peer", "nonsense", status=2)
+
+
+def test_of_all_operations_one_case_each_is_compared(run, compared):
+    run("versus", "--peer", "NumPy", "--json")
+    ops = [op for op, *_ in compared]
+    assert len(ops) == len(set(ops)) > 5
+
+
+def test_a_report_is_one_page(run, rates, measured, tmp_path):
+    assert "Written: fastml-report.html" in run("report")
+    assert [op for op, *_ in measured] == [*ladder.SHOWN]
+    text = Path("fastml-report.html").read_text()
+    assert text.count("<caption>moments: 100x20, float32") == len(ladder.SHOWN) and "Roofline" in text
+    found = json.loads(run("report", "--op", "pca", "--output", "other.html", "--json"))
+    assert found["page"] == "other.html" and found["ladders"] == [ROWS] and Path("other.html").exists()
+
+
+def test_a_report_of_a_benchmark_file_compares(run, rates, measured):
+    info = {"op": "conv2d", "case": "8x8", "dtype": "float32", "flops": 1e9, "bytes": 1e6, "small": False}
+    rows = [{"extra_info": {**info, "contender": name}, "stats": {"median": seconds}}
+            for name, seconds in (("fastml cython", 0.02), ("PyTorch", 0.01))]  # fmt: skip
+    Path("x.json").write_text(json.dumps({"datetime": "2026-01-02T03:04", "benchmarks": rows}))
+    run("report", "x.json")
+    assert measured == []
+    text = Path("fastml-report.html").read_text()
+    assert "From x.json, 2026-01-02." in text and "1 comparisons; fastml loses 1" in text
+    assert "fastml: " in run("report", "missing.json", status=2)
+    Path("x.json").write_text("{}")
+    assert "fastml: " in run("report", "x.json", status=2)
