@@ -5,7 +5,7 @@ The house, layer by layer; each layer calls only those below it:
     estimators/    StandardScaler, PCA, IncrementalPCA, TruncatedSVD: scikit-learn's classes on the operations
     layers/        Conv2d: weights that are prepared once, and used in many calls
     ops/           the public operations, a file each: validate, choose, call, return
-    learn/         roofline: what this machine can do at best, to judge a kernel by; `import fastml` does not load it
+    learn/         measuring and learning: roofline, ladders, exercises, the command line; nothing imports it
     _validate/     the only place that raises about arguments
     _needs.py      what a rung needs of a problem, and where it pays
     _dispatch.py   which rung runs          _threads.py  how many threads        _cpu.py  which instruction set

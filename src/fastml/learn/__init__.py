@@ -1,1 +1,10 @@
-"""For those who learn: what this machine can do at best, to judge a kernel by. `import fastml` does not load it."""
+"""For those who measure and learn; `import fastml` does not load it.
+
+    roofline, machine        what this machine can do at best, and what it is
+    cases, harness, peers/   the problems, who runs them, and whom fastml is compared with
+    timing, versus, ladder   times in alternating blocks: of two, and of all rungs of an operation
+    report, page, plot       results as a table, as a page, as a picture
+    exercises/               tasks, starters, solutions; `exercise` says what the grader asks of each
+    grader, judge, native    the grader, its half that runs a student's code, and compilers
+    cli/                     the command `fastml`
+"""

@@ -34,7 +34,8 @@ AGAINST = """<h2>Against others</h2>
 ROOFLINE = """<h2>Roofline</h2>
 {}
 <p>Measured on {}, {} threads. No kernel is above the line of the memory that its arrays come from. Each dot is a kernel
-of fastml; point at it for its name.</p>"""
+of fastml; point at it for its name. Flops are those of the definition: Winograd's algorithm, which needs fewer, may be
+above the peak.</p>"""
 
 
 def render(

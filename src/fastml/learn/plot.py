@@ -48,8 +48,9 @@ def roofline(rates: list[dict[str, Any]], points: list[Point]) -> str:
     known = [row for row in rates if row["threads"] == threads]
     peak = max(row["per_second"] for row in known if row["what"] == "flops") / 1e9
     reads = {row["level"]: row["per_second"] / 1e9 for row in known if row.get("kind") == "read"}
-    most_x, least_y = max([256.0, *(x for x, _, _ in points)]), min([0.5, *(y for _, y, _ in points)])
-    axes = Axes((2**-4, 2 * most_x), (least_y, 2 * peak))
+    rates_shown = [y for _, y, _ in points]
+    most_x = max([256.0, *(x for x, _, _ in points)])
+    axes = Axes((2**-4, 2 * most_x), (min([0.5, *rates_shown]), 2 * max([peak, *rates_shown])))
     parts = axes.drawn()
     for level, bandwidth in reads.items():
         ridge = max(peak / bandwidth, axes.x[0])
