@@ -24,8 +24,8 @@ from typing import IO, Any
 from fastml.learn import exercises, native
 from fastml.learn.judge import LOADING, Verdict
 
-LIMIT = 25  # seconds of processor time: other programs do not shorten it
-PATIENCE = 75  # seconds on the clock, for a file that waits and uses none
+LIMIT = 20  # seconds of processor time for a case, the first of which compiles: other programs do not shorten it
+PATIENCE = 120  # seconds on the clock for all, for a file that waits and uses none
 TICK = 0.25  # seconds: a clock of such steps stands still while this process does, stopped by a signal or a closed lid
 
 
@@ -58,7 +58,7 @@ def find(name: str, folder: Path) -> Path:
 
 
 def check(name: str, path: Path, limit: float = LIMIT, patience: float = PATIENCE) -> Verdict:
-    """Grade a file, within `limit` seconds of processor time and `patience` on the clock.
+    """Grade a file, within `limit` seconds of processor time for each case, and `patience` on the clock for all.
 
     Raises ValueError for an exercise that does not exist, FileNotFoundError for a file that does not, and
     `native.Unavailable` where what the file needs is not installed.

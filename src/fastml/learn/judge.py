@@ -211,18 +211,20 @@ def _raced(measure: Callable[[int, int], list[tuple[float, ...]]], stars: Sequen
 
 
 def main(name: str, path: str, report: str, limit: str) -> None:
-    """Write a line of JSON for each case, and one for the verdict; live for `limit` seconds of processor time."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = int(used.ru_utime + used.ru_stime + float(limit)) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    """Write a line of JSON for each case, and one for the verdict; a case may take `limit` seconds of processor."""
     with open(report, "w", encoding="utf-8") as file:
 
         def say(**what: Any) -> None:
             file.write(json.dumps(what) + "\n")
             file.flush()
 
+        def watch(case: str) -> None:
+            used, (_, hard) = resource.getrusage(resource.RUSAGE_SELF), resource.getrlimit(resource.RLIMIT_CPU)
+            resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime + float(limit)) + 1, hard))
+            say(case=case)
+
         try:
-            say(verdict=asdict(judge(name, Path(path), lambda case: say(case=case))))
+            say(verdict=asdict(judge(name, Path(path), watch)))
         except native.Unavailable as missing:
             say(unavailable=str(missing))
 
