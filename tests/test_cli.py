@@ -256,22 +256,24 @@ def test_of_all_operations_one_case_each_is_compared(run, compared):
     assert len(ops) == len(set(ops)) > 5
 
 
-def test_a_report_is_one_page(run, rates, measured, tmp_path):
+def test_a_report_is_one_page(run, rates, measured, compared):
     assert "Written: fastml-report.html" in run("report")
     assert [op for op, *_ in measured] == [*ladder.SHOWN]
     text = Path("fastml-report.html").read_text()
     assert text.count("<caption>moments: 100x20, float32") == len(ladder.SHOWN) and "Roofline" in text
+    assert {(op, case, dtype) for op, case, dtype, *_ in compared} == {("moments", "100x20", "float32")}
+    assert "In pairs, just now." in text and "<td>NumPy</td>" in text
     found = json.loads(run("report", "--op", "pca", "--output", "other.html", "--json"))
     assert found["page"] == "other.html" and found["ladders"] == [ROWS] and Path("other.html").exists()
 
 
-def test_a_report_of_a_benchmark_file_compares(run, rates, measured):
+def test_a_report_of_a_benchmark_file_compares(run, rates, measured, compared):
     info = {"op": "conv2d", "case": "8x8", "dtype": "float32", "flops": 1e9, "bytes": 1e6, "small": False}
     rows = [{"extra_info": {**info, "contender": name}, "stats": {"median": seconds}}
             for name, seconds in (("fastml cython", 0.02), ("PyTorch", 0.01))]  # fmt: skip
     Path("x.json").write_text(json.dumps({"datetime": "2026-01-02T03:04", "benchmarks": rows}))
     run("report", "x.json")
-    assert measured == []
+    assert measured == compared == []
     text = Path("fastml-report.html").read_text()
     assert "From x.json, 2026-01-02." in text and "1 comparisons; fastml loses 1" in text
     assert "fastml: " in run("report", "missing.json", status=2)

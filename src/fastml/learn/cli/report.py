@@ -10,26 +10,29 @@ from fastml.learn import report as results
 from fastml.learn.cli import show
 
 File = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="What `make bench` left; default: a fresh run.")]
-Ops = Annotated[list[str] | None, typer.Option("--op", help="Time this ladder; default: all, or with a FILE none.")]
+Ops = Annotated[list[str] | None, typer.Option("--op", help="Time this operation; default: all, or with a FILE none.")]
 
 
 def report(
     file: File = None,
     op: Ops = None,
     output: Annotated[Path, typer.Option(help="Where to write the page.")] = Path("fastml-report.html"),
-    rounds: Annotated[int, typer.Option(min=1, help="Blocks of each rung; the median counts.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Blocks of each rung and pair; the median counts.")] = 3,
     as_json: show.Json = False,
 ) -> None:
     """Write one HTML page with this machine's roofline, ladders, and comparisons with other libraries.
 
-    Comparisons come from a benchmark file; ladders are timed now, which takes about half a minute for each.
+    Without a file, a case of each operation is timed now, which takes about a minute for each. With one, comparisons
+    are those of the file.
     """
     benches, origin = None, ""
     with show.refusing(OSError, ValueError, KeyError):
         if file:
             data, benches = results.load(file)
             origin = f"From {file.name}, {data['datetime'][:10]}."
-        ladders = _measured(op or ([] if file else None), rounds)
+        ladders = _ladders(op or ([] if file else None), rounds)
+    if not file:
+        benches, origin = _compared(ladders, rounds), "In pairs, just now."
     found, rates = machine.description(), machine.rates(track=show.progress("roofline"))
     output.write_text(page.render(found, rates, ladders, benches, origin), encoding="utf-8")
     if as_json:
@@ -38,7 +41,7 @@ def report(
         show.console().print(f"Written: {output}")
 
 
-def _measured(ops: list[str] | None, rounds: int) -> list[list[dict[str, Any]]]:
+def _ladders(ops: list[str] | None, rounds: int) -> list[list[dict[str, Any]]]:
     """The ladders of the case that is shown of each operation; of None, of all."""
     if ops == []:
         return []
@@ -46,3 +49,19 @@ def _measured(ops: list[str] | None, rounds: int) -> list[list[dict[str, Any]]]:
 
     cases = [(name, ladder.cases_of(name)[0]) for name in ops or ladder.SHOWN]
     return [ladder.measure(name, case, rounds) for name, case in show.progress("ladders")(cases)]
+
+
+def _compared(ladders: list[list[dict[str, Any]]], rounds: int) -> dict[tuple[str, str, str], Any]:
+    """The cases of ladders against peers, in the form of a benchmark file."""
+    from fastml.learn import harness, ladder, versus
+
+    shown = {(ladder.LAYERS.get(row["op"], row["op"]), row["case"]): row for row in (rows[0] for rows in ladders)}
+    pairs = [pair for pair in versus.pairs(dtypes=[ladder.DTYPE]) if (pair[0].op, pair[0].name) in shown]
+    benches: dict[tuple[str, str, str], Any] = {}
+    with harness.equal_threads():
+        for case, dtype, peer in show.progress("comparing")(pairs):
+            row = versus.compare(case, dtype, versus.OURS, peer, rounds)
+            known = {key: shown[case.op, case.name][key] for key in ("flops", "bytes")} | {"small": case.small}
+            entered = benches.setdefault((case.op, case.name, dtype), {})
+            entered[versus.OURS], entered[peer] = (known | {"seconds": row[key]} for key in ("ours", "peer"))
+    return benches
