@@ -18,9 +18,9 @@ from fastml import _dispatch
 from fastml._registry import OPS, Rung
 from fastml.learn import timing
 from fastml.learn.cases import BENCH, Case, cost
-from fastml.learn.harness import FORCED, PEERS_TOLERANCE, TOLERANCE, equal_threads, error, least_seconds
+from fastml.learn.harness import PEERS_TOLERANCE, TOLERANCE, equal_threads, error, least_seconds
 from fastml.learn.report import COUNTED_IN_FLOPS
-from fastml.learn.versus import block
+from fastml.learn.versus import block, known
 
 DTYPE = "float32"
 # The case that is shown unless another is asked for: large enough for what the rungs change to matter.
@@ -38,6 +38,7 @@ SHOWN = {
     "pca": "patches of a photograph 67200x64 to 16",
     "pca_transform": "random 1000000x50 to 10",
 }
+IN_FLOPS = (*COUNTED_IN_FLOPS, "conv2d_backward", "pca_transform")  # the others move bytes, mostly
 LAYERS = {"conv2d": "Conv2d"}  # timed with weights that are prepared
 PURE_PYTHON = ("numpy", "loops")  # interpreted loops
 MOST_INTERPRETED = 1e7  # flops or bytes of a case on which they are run: more take minutes
@@ -50,10 +51,10 @@ def cases_of(op: str, part: str = "") -> list[Case]:
     """
     if op not in OPS:
         raise ValueError(f"there is no ladder of {op!r}; there are {', '.join(OPS)}")
-    known = [case for case in BENCH if case.op == LAYERS.get(op, op) and DTYPE in case.dtypes]
-    found = [case for case in known if (part in case.name if part else case.name == SHOWN[op])]
+    every = [case for case in BENCH if case.op == LAYERS.get(op, op) and DTYPE in case.dtypes]
+    found = [case for case in every if (part in case.name if part else case.name == SHOWN[op])]
     if not found:
-        raise ValueError(f"{op} has no case with {part!r} in its name; there are {'; '.join(c.name for c in known)}")
+        raise ValueError(f"{op} has no case with {part!r} in its name; there are {'; '.join(c.name for c in every)}")
     return found
 
 
@@ -82,15 +83,15 @@ def measure(
         for i in track([*range(rounds)]):
             times += timing.alternate(blocks, 1, first=i)
         bound, least = least_seconds(case, DTYPE, n_threads), cost(case, DTYPE)
-    work = least.flops if op in COUNTED_IN_FLOPS else least.bytes
+    unit = "FLOP/s" if op in IN_FLOPS else "B/s"
+    work = least.flops if op in IN_FLOPS else least.bytes
     for column, i in enumerate(calls):
         seconds = statistics.median(row[column] for row in times)
         rows[i] |= {"seconds": seconds, "rate": work / seconds, "share": bound / seconds}
         above = [j for j, before in enumerate(calls) if j < column and rows[before]["backend"] == rows[i]["backend"]]
         if above:
             rows[i]["gain"] = statistics.median(row[above[-1]] / row[column] for row in times)
-    common = {"threads": n_threads, "bytes": least.bytes, "flops": least.flops, "bound": bound,
-              "unit": "FLOP/s" if op in COUNTED_IN_FLOPS else "B/s"}  # fmt: skip
+    common = {"threads": n_threads, "bytes": least.bytes, "flops": least.flops, "bound": bound, "unit": unit}
     return [row | common for row in rows]
 
 
@@ -142,7 +143,7 @@ def _checked(rung: Rung, case: Case, row: dict[str, Any]) -> Callable[[], Any]:
 def _call(rung: Rung, case: Case) -> Callable[[], Any]:
     arguments = case.arguments(DTYPE)
     if rung.op in LAYERS:  # its rungs are arguments of the call
-        contender = next(one for one in FORCED if one.name == f"fastml {rung.backend} {rung.name}")
+        contender = next(one for one in known(case.op) if one.name == f"fastml {rung.backend} {rung.name}")
         return contender.prepare(case, *arguments)
     args, options = arguments
     return case.call(case.implementation, args, {**options, "backend": rung.backend})

@@ -45,6 +45,6 @@ EXERCISE = Exercise(
     oracle,
     allowed,
     timed=lambda seed: problem(32, 1024, 32, seed),
-    stars=(0.3, 0.6, 0.8),
+    stars=(0.5, 0.75, 0.88),  # what conv2d_unroll teaches has the first
     rung=rung,
 )
