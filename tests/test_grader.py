@@ -179,6 +179,15 @@ def test_what_a_file_prints_does_not_disturb(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "threads"), [("column_means", "x, out", "1"), ("threads_same_bits", "x, out, n", "7")]
+)
+def test_there_is_one_thread_unless_the_exercise_is_about_threads(name, arguments, threads, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    code = f"import os\ndef {exercises.load(name).function}({arguments}): raise OSError(os.environ['OMP_NUM_THREADS'])"
+    assert grader.check(name, written(tmp_path, name, code)).reason == f"it raised OSError: {threads}"
+
+
 def test_a_missing_compiler_is_told_from_the_other_process(tmp_path, monkeypatch):
     monkeypatch.setenv("CC", "nonsense")
     monkeypatch.setenv("PATH", str(tmp_path))

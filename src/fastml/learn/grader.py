@@ -13,6 +13,7 @@
 import contextlib
 import json
 import math
+import os
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from fastml.learn.judge import LOADING, Verdict
 
 LIMIT = 20  # seconds of processor time for a case, the first of which compiles: other programs do not shorten it
 PATIENCE = 120  # seconds on the clock for all, for a file that waits and uses none
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("NUMBA", "OMP", "OPENBLAS", "MKL", "FASTML")}
 TICK = 0.25  # seconds: a clock of such steps stands still while this process does, stopped by a signal or a closed lid
 
 
@@ -68,11 +70,12 @@ def check(name: str, path: Path, limit: float = LIMIT, patience: float = PATIENC
         raise ValueError(f"{name} is done in {', '.join(exercises.languages(name))}, not in a file like {path.name}")
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}")
+    environment = {**os.environ, **({} if exercises.load(name).threads else ONE_THREAD)}  # one against one
     with tempfile.TemporaryDirectory() as folder:
         report, errors = Path(folder, "report"), Path(folder, "errors")
         command = [sys.executable, "-P", "-m", "fastml.learn.judge", name, str(path.resolve()), str(report), str(limit)]
         with errors.open("wb") as output:
-            code = _run(command, output, patience)
+            code = _run(command, output, environment, patience)
         lines = _lines(report)
         if lines and "verdict" in lines[-1]:
             return Verdict(**lines[-1]["verdict"])
@@ -83,9 +86,10 @@ def check(name: str, path: Path, limit: float = LIMIT, patience: float = PATIENC
         return Verdict("failed", reason, case)
 
 
-def _run(command: list[str], output: IO[bytes], patience: float) -> int | None:
+def _run(command: list[str], output: IO[bytes], environment: dict[str, str], patience: float) -> int | None:
     """The status of a process when it has ended; None if it had to be ended."""
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output) as process:
+    nothing = subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=nothing, stdout=output, stderr=output, env=environment) as process:
         for _ in range(math.ceil(patience / TICK)):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return process.wait(TICK)
