@@ -27,7 +27,8 @@ def test_solutions_pass(name, language, monkeypatch):
     verdict = judge.judge(name, exercises.file(name, "solution", language))
     assert verdict.outcome != "failed", verdict  # where a machine is too noisy to time, it may say so
     assert verdict.reason.startswith("right, ")
-    assert verdict.low <= 1.1 and verdict.high >= 0.9  # it runs against itself
+    if not exercises.load(name).threads:  # which share their cores with other programs as these please
+        assert verdict.low <= 1.1 and verdict.high >= 0.9  # it runs against itself
 
 
 @IN_EVERY_LANGUAGE
