@@ -22,7 +22,7 @@ build: .venv/ready  ## set up .venv if need be, and compile what changed in src/
 bench: build  ## time every kernel against NumPy and what else is installed; ends with the table
 	@mkdir -p .bench
 	$(BIN)/python -m pytest --benchmark-only --benchmark-json=$(RESULTS) -q -p no:warnings --no-summary benches
-	@$(BIN)/python -m benches.report $(RESULTS)
+	@$(BIN)/python -m fastml.learn.report $(RESULTS)
 
 figures: build  ## measure, in pairs, whether fastml is as much faster than its peers as it is meant to be
 	$(BIN)/python -m benches.figures
@@ -39,7 +39,7 @@ smoke: build  ## time the small benches only: does the harness work?
 	$(BIN)/python -m pytest benches --benchmark-only --benchmark-max-time=0.01 -q -k "wine or digits or breast or 1x8x8x8 or 1x20"
 
 report: $(RESULTS)  ## write the table of the last `make bench` into the README
-	$(BIN)/python -m benches.report $(RESULTS) --write README.md
+	$(BIN)/python -m fastml.learn.report $(RESULTS) --write README.md
 
 package: .venv/ready  ## build the sdist, and from it the wheel; check what is inside
 	rm -rf dist

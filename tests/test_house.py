@@ -40,7 +40,15 @@ ARROWS = (
     ("ops/", "ops _validate _dispatch _threads _linalg _registry", ""),
     ("estimators/", "estimators ops _validate _dispatch _threads _linalg", "scipy.sparse sklearn rich tqdm"),
     ("layers/", "layers _validate _dispatch _threads", ""),
-    ("learn/", "learn _validate _threads _cpu", "matplotlib"),
+    ("learn/roofline.py", "learn _validate _threads _cpu", ""),
+    ("learn/ladders/", "", ""),
+    (
+        "learn/",
+        "",
+        "fastml numba cython sklearn threadpoolctl platformdirs rich typer matplotlib torch onnx onnxruntime sklearnex "
+        "daal4py",
+    ),
+    ("__main__.py", "", ""),
     ("_validate/", "_validate", ""),
     ("_dispatch.py", "_needs _registry _cpu", ""),
     ("_needs.py", "", ""),
