@@ -3,8 +3,8 @@
     python -m benches.ladder conv2d [--slow] [--rounds 3] [--write docs/ladder/conv2d.md]
 
 Answers are checked, and rungs timed, as in `fastml.learn.versus`, one rung after the other: right for steps of a
-ladder, too coarse for close calls. Of conv2d the layer is timed, so that weights are prepared before; of pca the kernels alone,
-and the algorithms around them.
+ladder, too coarse for close calls. Of conv2d the layer is timed, so that weights are prepared before; of pca the
+kernels alone, and the algorithms around them.
 """
 
 import argparse

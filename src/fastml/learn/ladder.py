@@ -17,7 +17,8 @@ import fastml
 from fastml import _dispatch
 from fastml._registry import OPS, Rung
 from fastml.learn import timing
-from fastml.learn.cases import BENCH, Case, cost
+from fastml.learn.cases import BENCH, Case
+from fastml.learn.costs import cost
 from fastml.learn.harness import PEERS_TOLERANCE, TOLERANCE, equal_threads, error, least_seconds
 from fastml.learn.report import COUNTED_IN_FLOPS
 from fastml.learn.versus import block, known
