@@ -16,7 +16,7 @@ def pytest_configure(config: Any) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "benchmark" in getattr(item, "fixturenames", ()):
-            # short rounds, so that all of it takes minutes; `benches/versus.py` is for close calls
+            # short rounds, so that all of it takes minutes; `fastml versus` is for close calls
             item.add_marker(pytest.mark.benchmark(min_rounds=3, max_time=0.15, min_time=2e-5, warmup=False))
 
 

@@ -97,7 +97,7 @@ def test_every_case_has_a_bench_and_a_name_of_its_own():
     keys = [(case.op, case.name) for case in cases.BENCH]
     assert len(keys) == len(set(keys))
     for op in versus.OPS:
-        assert versus.bench_of(op).OWN
+        assert versus.known(op)
 
 
 def test_a_figure_whose_contender_fails_is_missed_and_says_why(monkeypatch):
