@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from benches import figures
+from benches.harness import cells
 from fastml._registry import RUNGS
 from fastml.learn import cases, costs, data, harness, report, resnet18, versus
 from fastml.learn.peers import conv2d
@@ -222,7 +223,7 @@ def test_the_cost_of_components_is_half_of_the_smaller_scatter_matrix(op, name, 
 
 
 def test_pytest_times_some_of_what_pairs_do():
-    mark = harness.cells("PCA", *versus.bench_of("PCA").OWN)
+    mark = cells("PCA", *versus.bench_of("PCA").OWN)
     timed = {(row.values[0].name, row.values[1]) for row in mark.args[1]}
     every = {(case.name, dtype) for case in cases.BENCH if case.op == "PCA" for dtype in case.dtypes}
     assert timed < every and len(every) == 2 * 2 * 10
