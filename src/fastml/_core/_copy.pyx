@@ -18,8 +18,8 @@ def copy(
 cdef void _plane(
     const floating[:, :, :, :, :] source, floating[:, :, :, :, :] to, Py_ssize_t i, Py_ssize_t j
 ) noexcept nogil:
-    cdef Py_ssize_t k, l, m
-    for k in range(source.shape[2]):
-        for l in range(source.shape[3]):
-            for m in range(source.shape[4]):
-                to[i, j, k, l, m] = source[i, j, k, l, m]
+    cdef Py_ssize_t a, b, c
+    for a in range(source.shape[2]):
+        for b in range(source.shape[3]):
+            for c in range(source.shape[4]):
+                to[i, j, a, b, c] = source[i, j, a, b, c]
