@@ -98,7 +98,8 @@ def _lanczos(a: Array, k: int, multiply: Product) -> tuple[Array, Array] | None:
         projected[:m, m - b : m] = overlap + again
         projected[m - b : m, :m] = projected[:m, m - b : m].T
         block, border = np.linalg.qr(new)
-        if abs(border.diagonal()).min() <= 1e-5 * projected.diagonal().max():  # mostly rounding, and so not orthogonal
+        sizes = abs(border.diagonal())
+        if sizes.min() <= 1e-5 * max(sizes.max(), projected.diagonal().max()):  # mostly rounding: not orthogonal
             block = np.linalg.qr(block - known @ (known.T @ block))[0]
         basis[:, m : m + b] = block
         if m >= check:
