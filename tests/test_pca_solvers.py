@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.decomposition import PCA as Theirs
+from sklearn.exceptions import NotFittedError
 
 import fastml
 from fastml import PCA, _linalg
@@ -116,6 +117,31 @@ def test_what_is_not_finite_is_refused(solver, value, shape):
     X[1, 1] = 1e200
     with pytest.raises(ValueError, match=r"^X is too large"):
         fastml.pca(X, 2, solver=solver)
+
+
+@pytest.mark.parametrize("kind", [PCA, fastml.TruncatedSVD])
+@pytest.mark.parametrize("method", ["fit", "fit_transform"])
+def test_what_is_refused_changes_nothing(kind, method):
+    model, bad = kind(2), np.full((9, 4), np.nan)
+    for _ in range(2):
+        before = dict(vars(model))
+        with pytest.raises(ValueError, match="contains NaN"):
+            getattr(model, method)(bad)
+        assert vars(model).keys() == before.keys()
+        assert all(vars(model)[name] is value for name, value in before.items())
+        if "components_" not in before:
+            with pytest.raises(NotFittedError):
+                model.transform(np.eye(4))
+        model.fit(data(20, 6))
+
+
+def test_integers_of_any_type_are_parameters():
+    X = data(600, 550).astype(np.float32)
+    small = dict.fromkeys(("n_components", "n_oversamples"), np.int8(100)) | {"n_iter": np.int8(100)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert fastml.TruncatedSVD(**small).fit(X).components_.shape == (100, 550)
+        assert PCA(np.int8(3), n_oversamples=True, iterated_power=True, svd_solver="randomized").fit(X).n_components_ == 3
 
 
 @DTYPES

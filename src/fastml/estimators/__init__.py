@@ -1,5 +1,7 @@
 """scikit-learn's classes on fastml's kernels. What these do not do runs on scikit-learn's own code, by `super()`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,18 @@ def left_to_sklearn(estimator: Any) -> bool:
 def for_kernels(X: Any) -> bool:
     """Whether X, as scikit-learn's validation returned it, is a dense array in a dtype of the kernels."""
     return isinstance(X, np.ndarray) and X.dtype in FLOATS
+
+
+@contextmanager
+def as_before_if_refused(model: Any) -> Iterator[None]:
+    """Put all attributes back where a batch raises, or the user interrupts."""
+    before = dict(vars(model))
+    try:
+        yield
+    except BaseException:
+        vars(model).clear()
+        vars(model).update(before)
+        raise
 
 
 def accepted(model: Any, X: Any, *, reset: bool = True, **checks: Any) -> Any:

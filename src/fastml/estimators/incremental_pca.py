@@ -1,7 +1,5 @@
 """scikit-learn's IncrementalPCA on fastml's scatter matrices."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -13,7 +11,7 @@ from sklearn.utils import assert_all_finite, check_array, gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastml import _linalg
-from fastml.estimators import FLOATS, accepted, for_kernels, left_to_sklearn, projected
+from fastml.estimators import FLOATS, accepted, as_before_if_refused, for_kernels, left_to_sklearn, projected
 from fastml.estimators.progress import progress
 from fastml.ops.pca import Scatter, scatter
 
@@ -92,7 +90,7 @@ class IncrementalPCA(decomposition.IncrementalPCA):
 
         Raises ValueError for NaN, infinity, values whose squares overflow, and n_components > columns.
         """
-        with _as_before_if_refused(self):
+        with as_before_if_refused(self):
             for name in FITTED & vars(self).keys():
                 delattr(self, name)
             rows = None if left_to_sklearn(self) or sparse.issparse(X) else self._to_cut(X)
@@ -109,7 +107,7 @@ class IncrementalPCA(decomposition.IncrementalPCA):
         Raises ValueError as `fit`, and for another number of columns or another n_components than before; TypeError for
         sparse X.
         """
-        with _as_before_if_refused(self):
+        with as_before_if_refused(self):
             array = self._batch(X, check_input)
             if array is None:
                 super().partial_fit(X, check_input=check_input)
@@ -215,15 +213,3 @@ class IncrementalPCA(decomposition.IncrementalPCA):
         self.explained_variance_ratio_ = (squares / total if total > 0 else np.zeros(k)).astype(dtype)
         self.singular_values_ = np.sqrt(squares).astype(dtype)
         self.noise_variance_ = dtype.type(rest / (rank - k) / freedom if k < rank else 0.0)
-
-
-@contextmanager
-def _as_before_if_refused(model: Any) -> Iterator[None]:
-    """Put all attributes back where a batch raises, or the user interrupts."""
-    before = dict(vars(model))
-    try:
-        yield
-    except BaseException:
-        vars(model).clear()
-        vars(model).update(before)
-        raise

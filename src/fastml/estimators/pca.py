@@ -12,7 +12,7 @@ from sklearn.utils import assert_all_finite, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from fastml import _linalg
-from fastml.estimators import FLOATS, accepted, for_kernels, left_to_sklearn, projected
+from fastml.estimators import FLOATS, accepted, as_before_if_refused, for_kernels, left_to_sklearn, projected
 from fastml.ops.pca import PCAResult, pca
 
 CHECKS: dict[str, Any] = {"accept_sparse": ("csr", "csc"), "dtype": FLOATS}  # scikit-learn's own
@@ -56,19 +56,21 @@ class PCA(decomposition.PCA):
 
         Raises ValueError for NaN, infinity and n_components out of range; TypeError for sparse X with a dense solver.
         """
-        if self._fit_on_kernels(X) is None:
-            super().fit(X)
-            self._tell()
+        with as_before_if_refused(self):
+            if self._fit_on_kernels(X) is None:
+                super().fit(X)
+                self._tell()
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> Any:
         """Find the components of X and return X in their coordinates: `fit(X).transform(X)`. Raises as `fit`."""
-        array = self._fit_on_kernels(X)
-        if array is not None:
-            return projected(self, array)
-        result = super().fit_transform(X)
-        self._tell()
-        return result
+        with as_before_if_refused(self):
+            array = self._fit_on_kernels(X)
+            if array is not None:
+                return projected(self, array)
+            result = super().fit_transform(X)
+            self._tell()
+            return result
 
     def transform(self, X: Any) -> Any:
         """(X - mean_) @ components_.T, the mean subtracted first; with `whiten`, divided by the standard deviations.
@@ -123,8 +125,8 @@ class PCA(decomposition.PCA):
         if solver not in ("randomized", "arpack"):
             return pca(array, k, solver=solver, whiten=self.whiten)
         return pca(
-            array, k, solver=solver, whiten=self.whiten, tol=self.tol, n_oversamples=self.n_oversamples,
-            n_iterations=ITERATIONS if self.iterated_power == "auto" else self.iterated_power,
+            array, k, solver=solver, whiten=self.whiten, tol=self.tol, n_oversamples=int(self.n_oversamples),
+            n_iterations=ITERATIONS if self.iterated_power == "auto" else int(self.iterated_power),
             random_state=check_random_state(self.random_state),
         )  # fmt: skip
 

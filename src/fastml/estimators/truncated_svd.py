@@ -10,7 +10,7 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import validate_data
 
 from fastml import _linalg
-from fastml.estimators import for_kernels, left_to_sklearn
+from fastml.estimators import as_before_if_refused, for_kernels, left_to_sklearn
 from fastml.ops.moments import moments
 from fastml.ops.pca import scatter
 from fastml.ops.pca_transform import pca_transform
@@ -49,11 +49,12 @@ class TruncatedSVD(decomposition.TruncatedSVD):
 
         Raises ValueError for NaN, infinity, a single column and n_components > columns.
         """
-        if not left_to_sklearn(self) and self.algorithm == "randomized":
-            array = validate_data(self, X, **CHECKS, ensure_all_finite=False)
-            if for_kernels(array) and self._is_exact(array.shape) and self._fit_on_kernels(array):
-                return array @ self.components_.T
-        return super().fit_transform(X)
+        with as_before_if_refused(self):
+            if not left_to_sklearn(self) and self.algorithm == "randomized":
+                array = validate_data(self, X, **CHECKS, ensure_all_finite=False)
+                if for_kernels(array) and self._is_exact(array.shape) and self._fit_on_kernels(array):
+                    return array @ self.components_.T
+            return super().fit_transform(X)
 
     def _is_exact(self, shape: tuple[int, ...]) -> bool:
         """Whether exact vectors are there in about the time of random ones, or faster.
@@ -64,7 +65,7 @@ class TruncatedSVD(decomposition.TruncatedSVD):
         n, p = max(shape), min(shape)
         if self.n_components > p or p > MOST:
             return False
-        random = 8 * (self.n_iter + 1) * (self.n_components + self.n_oversamples)
+        random = 8 * (int(self.n_iter) + 1) * (int(self.n_components) + int(self.n_oversamples))  # of int8, too
         return bool(p <= SMALL or p + 5 * p * p / n <= random)
 
     def _fit_on_kernels(self, X: NDArray[Any]) -> bool:
