@@ -240,15 +240,16 @@ def test_many_columns_are_a_problem_for_lanczos_too(dtype, monkeypatch):
     assert lanczos(flat, 5, np.matmul) is None
 
 
-@pytest.mark.parametrize("giant", [30, 100, 1000])
-def test_lanczos_finds_one_giant_component(giant):
-    """Nearly all of the second block is rounding, which must not come out parallel to the first one."""
+@pytest.mark.parametrize(("giant", "k"), [(30, 1), (100, 1), (100, 10), (1000, 1), (1000, 10)])
+def test_lanczos_beside_one_giant_component(giant, k):
+    """Most of each block is rounding, which must not come out parallel to the blocks before."""
     random = np.random.default_rng(3)
     turn = np.linalg.qr(random.standard_normal((1200, 1200)))[0]
     a = ((np.r_[giant**2, random.uniform(0.99, 1.01, 1199)] * turn) @ turn.T).astype(np.float32)
-    values, vectors = _linalg._lanczos(a, 1, np.matmul)
-    residual = a.astype(np.float64) @ vectors[0] - values[0] * vectors[0]
-    assert np.linalg.norm(residual) <= 1.1e-5 * values[0]
+    values, vectors = _linalg._lanczos(a, k, np.matmul)
+    residuals = a.astype(np.float64) @ vectors.T - values * vectors.T
+    assert np.linalg.norm(residuals, axis=0).max() <= 1.1e-5 * values[0]
+    np.testing.assert_allclose(vectors @ vectors.T, np.eye(k), rtol=0, atol=50 * np.finfo(np.float32).eps)
 
 
 @DTYPES
