@@ -141,7 +141,8 @@ def test_integers_of_any_type_are_parameters():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert fastml.TruncatedSVD(**small).fit(X).components_.shape == (100, 550)
-        assert PCA(np.int8(3), n_oversamples=True, iterated_power=True, svd_solver="randomized").fit(X).n_components_ == 3
+        model = PCA(np.int8(3), n_oversamples=True, iterated_power=True, svd_solver="randomized")
+        assert model.fit(X).n_components_ == 3
 
 
 @DTYPES
