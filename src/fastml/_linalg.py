@@ -99,7 +99,7 @@ def _lanczos(a: Array, k: int, multiply: Product) -> tuple[Array, Array] | None:
         projected[m - b : m, :m] = projected[:m, m - b : m].T
         block, border = np.linalg.qr(new)
         sizes = abs(border.diagonal())
-        if sizes.min() <= 1e-2 * max(sizes.max(), projected.diagonal().max()):  # mostly rounding: not orthogonal
+        if sizes.min() <= 1e-2 * max(sizes.max(), projected.diagonal().max()):  # a column lost digits
             block = np.linalg.qr(block - known @ (known.T @ block))[0]
         basis[:, m : m + b] = block
         if m >= check:
