@@ -143,6 +143,19 @@ def test_auto_on_large_matrices(monkeypatch):
     assert PCA(0.5).fit(X.T).svd_solver_ in ("covariance_eigh", "full")
 
 
+@DTYPES
+@pytest.mark.parametrize("falling", [1.0, 0.999, 0.98, 0.9])
+def test_auto_on_large_matrices_is_exact(monkeypatch, dtype, falling):
+    """Slowly falling variances need many steps, or exact components; scikit-learn's "auto" is 3 % off for the first."""
+    X = np.random.default_rng(0).normal(size=(1300, 1200)) @ np.diag(falling ** np.arange(1200)) + 3
+    exact = PCA(5, svd_solver="covariance_eigh").fit(X)
+    monkeypatch.setattr(module, "LARGE", 1100)
+    model = PCA(5).fit(X.astype(dtype))
+    error = 1e-4 if dtype is np.float32 else 1e-8
+    np.testing.assert_allclose(model.explained_variance_, exact.explained_variance_, rtol=error)
+    assert model.svd_solver_ == "randomized" or falling > 0.99
+
+
 def test_randomized_takes_scikit_learns_parameters():
     X = data(1100, 1010, np.float32)
     one, two = (PCA(5, svd_solver="randomized", random_state=seed, iterated_power=0).fit(X) for seed in (1, 2))

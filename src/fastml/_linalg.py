@@ -146,19 +146,24 @@ def _columns(x: Array) -> int:
     return int(max(BLOCK_BYTES // (x.itemsize * x.shape[0]), 256))
 
 
-def krylov(x: Array, mean: Array, k: int, extra: int, steps: int, random: Any) -> tuple[Array, Array]:
+def krylov(
+    x: Array, mean: Array, k: int, extra: int, steps: int, tolerance: float, random: Any
+) -> tuple[Array, Array] | None:
     """The k largest singular values of x - mean, nearly, and right singular vectors as rows; x is not copied.
 
     From `extra` more random vectors than k, a block Krylov space: what `steps` power iterations go through, all of it
-    instead of the last (C. Musco, C. Musco, Randomized block Krylov methods, 2015). 2 * (steps + 1) passes over x. By
+    instead of the last (C. Musco, C. Musco, Randomized block Krylov methods, 2015). 2 * (steps + 1) passes over x. With
+    a tolerance it goes on until a step changes no value by more than that share; None if it would take too long. By
     NumPy alone: threads of its BLAS and of SciPy's would spin beside each other, and all take twice as long (measured).
     """
     mean = mean.astype(x.dtype)
     size = min(k + extra, *x.shape)
     steps = max(min(steps, min(x.shape) // size - 1), 0)
-    left = np.empty((x.shape[0], (steps + 1) * size), x.dtype, order="F")
-    right = np.empty((x.shape[1], (steps + 1) * size), x.dtype, order="F")
+    most = max(min(x.shape) // 4 // size, steps + 1) if tolerance else steps + 1
+    left = np.empty((x.shape[0], most * size), x.dtype, order="F")
+    right = np.empty((x.shape[1], most * size), x.dtype, order="F")
     start = random.standard_normal((x.shape[1], size)).astype(x.dtype)
+    before = None
     for first in range(0, left.shape[1], size):
         block, known = slice(first, first + size), left[:, :first]
         new = np.empty((x.shape[0], size), x.dtype)
@@ -171,9 +176,13 @@ def krylov(x: Array, mean: Array, k: int, extra: int, steps: int, random: Any) -
         for rows, centred in _centred_blocks(x, mean):
             right[:, block] += centred.T @ left[rows, block]
         start = np.linalg.qr(right[:, block])[0]
-    basis, triangle = np.linalg.qr(right)
-    vectors, values, _ = np.linalg.svd(triangle)
-    return values[:k], (basis @ vectors[:, :k]).T
+        if first >= (steps - bool(tolerance)) * size:
+            basis, triangle = np.linalg.qr(right[:, : first + size])
+            vectors, values, _ = np.linalg.svd(triangle)
+            if not tolerance or (before is not None and (abs(values[:k] - before) <= tolerance * values[:k]).all()):
+                return values[:k], (basis @ vectors[:, :k]).T
+            before = values[:k]
+    return None
 
 
 def _centred_blocks(x: Array, mean: Array) -> Iterator[tuple[slice, Array]]:

@@ -19,6 +19,7 @@ CHECKS: dict[str, Any] = {"accept_sparse": ("csr", "csc"), "dtype": FLOATS}  # s
 
 DEFAULTS = {name: value for name, value in decomposition.PCA().get_params().items() if name != "n_components"}
 LARGE = 4000  # rows or columns, the fewer of them, from which on an exact answer takes seconds
+CONVERGED = {"f": 2e-6, "d": 1e-9}  # the last change of singular values, for "auto": variances to 1e-4 and 1e-8
 ITERATIONS = 4  # for "auto": they give more variance than scikit-learn's 7 power iterations (measured)
 
 
@@ -33,7 +34,8 @@ class PCA(decomposition.PCA):
     API dispatch.
 
     "auto" is exact up to min(X.shape) = 4000: "covariance_eigh", unless accuracy asks for "full" (`fastml.pca` says
-    when); beyond, and for less than 0.8 min(X.shape) components, "randomized". That one is a block Krylov method, and
+    when); beyond, and for less than 0.8 min(X.shape) components, "randomized", which then goes on until its values do
+    not change any more, and gives way to exact ones if that takes too long. It is a block Krylov method, and
     where min(X.shape) <= 1000 exact, as this takes less time: `svd_solver_` tells. `power_iteration_normalizer` makes
     no difference: it is QR always. `n_components` "mle" is chosen by scikit-learn's function from all variances. What
     differs: the mean is subtracted before anything is rounded, so that uncentred data do no harm; `fit_transform(X)` is
@@ -120,12 +122,13 @@ class PCA(decomposition.PCA):
         if k == "mle":
             every = pca(array, solver=solver, whiten=self.whiten)
             return every.first(int(_infer_dimension(every.explained_variance.astype(np.float64), len(array))))
+        tol = self.tol if solver == "arpack" else 0.0
         if solver == "auto" and smaller > LARGE and isinstance(k, int) and k < 0.8 * smaller:
-            solver = "randomized"
+            solver, tol = "randomized", CONVERGED[array.dtype.char]
         if solver not in ("randomized", "arpack"):
             return pca(array, k, solver=solver, whiten=self.whiten)
         return pca(
-            array, k, solver=solver, whiten=self.whiten, tol=self.tol, n_oversamples=int(self.n_oversamples),
+            array, k, solver=solver, whiten=self.whiten, tol=tol, n_oversamples=int(self.n_oversamples),
             n_iterations=ITERATIONS if self.iterated_power == "auto" else int(self.iterated_power),
             random_state=check_random_state(self.random_state),
         )  # fmt: skip

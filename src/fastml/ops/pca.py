@@ -99,7 +99,8 @@ def pca(
     whiten: `transform` gives unit variances.
     n_oversamples, n_iterations, random_state: of "randomized": vectors beside n_components, how often X'X is applied to
         them, and the seed, or generator, that they, and the first vector of "arpack", are drawn from.
-    tol: of "arpack", how exact singular values are to be, relative; 0 for as exact as products allow.
+    tol: how exact singular values are to be, relative. Of "arpack": 0 for as exact as products allow. Of "randomized":
+        0 for n_iterations; else more, until none changes a value by more; or exact components, where that takes long.
     n_threads, backend: of the kernel, for this call; None for what `set_num_threads` and `set_backend` say. LAPACK goes
         by the limits of its own threads.
 
@@ -132,9 +133,10 @@ def pca(
     if solver == "arpack" or (solver == "randomized" and isinstance(keep, int) and min(problem.x.shape) > EXACT):
         problem = problem._replace(scatter=np.empty((0, 0)))  # it is not needed
         arpack = partial(_linalg.arpack, tolerance=tol, random=random)
-        krylov = partial(_linalg.krylov, extra=n_oversamples, steps=n_iterations, random=random)
+        krylov = partial(_linalg.krylov, extra=n_oversamples, steps=n_iterations, tolerance=tol, random=random)
         method = arpack if solver == "arpack" else krylov
-        return _by_products(problem, at_most, whiten, solver, method, n_threads, backend)
+        found = _by_products(problem, at_most, whiten, solver, method, n_threads, backend)
+        return found or pca(problem.x, at_most, whiten=whiten, n_threads=n_threads, backend=backend)
     wanted = partial(_result, problem, keep, whiten)
     for precise in _precisions(problem.x, solver):
         squares, components, total = _eigen(problem, at_most, precise, n_threads, backend)
@@ -262,12 +264,15 @@ def _precise(problem: Any, backend: str | None) -> Any:
 def _by_products(
     problem: Any, k: int, whiten: bool, solver: str, method: Callable[[Any, Any, int], Any], n_threads: int | None,
     backend: str | None,
-) -> PCAResult:
-    """By a method that takes products of X - mean with vectors instead of a scatter matrix."""
+) -> PCAResult | None:
+    """By a method that takes products of X - mean with vectors instead of a scatter matrix; None where it gives up."""
     stats = moments.compute(_validate.moments(problem.x)[0], n_threads, backend)
     _validate.finite_result(problem.x, np.where(stats.count == len(problem.x), stats.m2, np.nan))  # NaN is not counted
     problem.mean[:] = stats.mean
-    values, components = method(problem.x, problem.mean, k)
+    found = method(problem.x, problem.mean, k)
+    if found is None:
+        return None
+    values, components = found
     squares = np.square(values, dtype=np.float64)
     return _result(problem, k, whiten, squares, components, float(stats.m2.sum()), solver)
 
