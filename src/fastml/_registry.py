@@ -119,7 +119,7 @@ RUNGS: tuple[Rung, ...] = (
     R("pca_transform", "numpy",  "blocks",   "blocks of centred rows, products by BLAS",                   "fastml._ref.pca_transform:blocks", ships=True),
     R("pca_transform", "numba",  "rows",     "all components of a row at once, in float64",                "fastml._jit.pca_transform:rows", ships=True),
     R("pca_transform", "cython", "loops",    "the definition, ahead of time",                              "fastml._core.pca_transform:loops"),
-    R("pca_transform", "cython", "tiles",    "4 rows x 3 vectors of components in registers, centred on the way", "fastml._core.pca_transform:tiles", ships=True),
+    R("pca_transform", "cython", "tiles",    "rows centred in cache, times strips: 12 vectors of sums in registers", "fastml._core.pca_transform:tiles", ships=True),
 )  # fmt: skip
 
 OPS: tuple[str, ...] = tuple(dict.fromkeys(rung.op for rung in RUNGS))

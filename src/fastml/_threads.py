@@ -1,4 +1,4 @@
-"""The one thread policy.
+"""The one thread policy, and NumPy's copy on as many threads.
 
 From the strongest: the argument `n_threads`; `set_num_threads`; FASTML_NUM_THREADS; and else the least of what OpenMP
 would use (OMP_NUM_THREADS, processor affinity) and the cgroup's quota. All but the argument obey limits set by

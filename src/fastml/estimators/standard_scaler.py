@@ -11,7 +11,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastml._validate.arrays import FLOAT64, least, most
-from fastml.estimators import CALLBACKS, FLOATS, left_to_sklearn
+from fastml.estimators import CALLBACKS, FLOATS, already_valid, left_to_sklearn
 from fastml.ops.moments import Moments, constant, moments
 from fastml.ops.standardize import SMALL, is_plain, small, standardize_into, statistics
 
@@ -104,7 +104,7 @@ class StandardScaler(preprocessing.StandardScaler):
         first = not hasattr(self, "n_samples_seen_")
         if left_to_sklearn(self) or not self._parameters_are_valid() or not self._goes_on(sample_weight):
             return None
-        array, plain = X, self._is_plain(X, first)
+        array, plain = X, already_valid(self, X, reset=first, dtypes=PLAIN)
         if not plain:
             array = validate_data(self, X, **CHECKS, reset=first)
         if not isinstance(array, np.ndarray):
@@ -131,16 +131,10 @@ class StandardScaler(preprocessing.StandardScaler):
         """What scikit-learn's validation asks of the parameters; where they are not, its own code complains."""
         return {type(self.copy), type(self.with_mean), type(self.with_std)} <= {bool, np.bool_}
 
-    def _is_plain(self, X: Any, first: bool = False) -> bool:
-        """Whether validation would find nothing in X but infinity: then it is left out, and its 50 us with it."""
-        return (
-            type(X) is np.ndarray and X.ndim == 2 and X.dtype.char in PLAIN and X.size > 0
-            and (first or (X.shape[1] == self.n_features_in_ and not hasattr(self, "feature_names_in_")))
-        )  # fmt: skip
-
     def _validated(self, X: Any, in_place: bool, validate: Any) -> Any:
         """X as scikit-learn's validation returns it, to be transformed."""
-        if self._is_plain(X) and (X.flags.writeable or not in_place) and not _may_hold_infinity(X):
+        plain = already_valid(self, X, reset=False, dtypes=PLAIN)
+        if plain and (X.flags.writeable or not in_place) and not _may_hold_infinity(X):
             return X
         return validate(X, **CHECKS, force_writeable=in_place)
 
