@@ -39,7 +39,7 @@ smoke: build  ## time the small benches only: does the harness work?
 	$(BIN)/python -m pytest benches --benchmark-only --benchmark-max-time=0.01 -q -k "wine or digits or breast or 1x8x8x8 or 1x20"
 
 report: $(RESULTS)  ## write the table of the last `make bench` into the README
-	$(BIN)/python -m fastml.learn.report $(RESULTS) --write README.md
+	$(BIN)/python -m fastml.learn.report $(RESULTS) --keep docs/measured/benches.json --write README.md
 
 package: .venv/ready  ## build the sdist, and from it the wheel; check what is inside
 	rm -rf dist

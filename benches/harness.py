@@ -9,6 +9,7 @@ import fastml
 from fastml.learn.cases import BENCH, Case
 from fastml.learn.costs import cost
 from fastml.learn.harness import PAUSE, Contender, equal_threads, least_seconds, prepared
+from fastml.learn.provenance import operation_hash
 
 
 def cells(op: str, *contenders: Contender) -> pytest.MarkDecorator:
@@ -33,6 +34,7 @@ def run(benchmark: Any, case: Case, dtype: str, contender: Contender) -> None:
         benchmark.extra_info.update(
             op=case.op, case=case.name, small=case.small, dtype=dtype, contender=contender.name, bytes=least.bytes,
             flops=least.flops, max_error=largest, threads=n_threads, isa=fastml.configuration()["isa"],
+            kernels=operation_hash(case.op),
         )  # fmt: skip
         if not benchmark.disabled:
             bound = least_seconds(case, dtype, n_threads)

@@ -12,7 +12,7 @@ import pytest
 import typer.testing
 
 import fastml
-from fastml.learn import exercises, grader, ladder, machine, native, roofline, versus
+from fastml.learn import exercises, grader, ladder, machine, native, roofline, stages, versus
 from fastml.learn.cli import app
 from fastml.learn.judge import Verdict
 from tests.test_dispatch import python
@@ -201,7 +201,7 @@ ROWS = [
 def measured(monkeypatch):
     """Ladders that are known at once; the list has what was asked for."""
     asked = []
-    monkeypatch.setattr(ladder, "measure", lambda op, case, *more: asked.append((op, case.name, more[0])) or ROWS)
+    monkeypatch.setattr(ladder, "measure", lambda op, case, *more: asked.append((op, case.case, more[0])) or ROWS)
     return asked
 
 
@@ -212,7 +212,7 @@ def test_a_ladder_is_shown_with_ideas_and_gains(run, measured):
     assert all(word in shipped for word in ("an idea; fails: by mistake", "2.00", "4.00", "50.0", "2e-07"))
     assert "an idea; takes minutes here" in next(line for line in lines if "numpy loops" in line)
     assert json.loads(run("ladder", "moments", "--case", "100x20", "--rounds", "5", "--json")) == ROWS
-    assert measured == [("moments", ladder.SHOWN["moments"], 3), ("moments", "100x20", 5)]
+    assert measured == [("moments", stages.LADDERS["moments"][0].case, 3), ("moments", "100x20", 5)]
 
 
 @pytest.mark.parametrize("words", ["ladder nonsense", "ladder pca --case nonsense", "versus nonsense"])
@@ -258,9 +258,9 @@ def test_of_all_operations_one_case_each_is_compared(run, compared):
 
 def test_a_report_is_one_page(run, rates, measured, compared):
     assert "Written: fastml-report.html" in run("report")
-    assert [op for op, *_ in measured] == [*ladder.SHOWN]
+    assert [op for op, *_ in measured] == [*stages.names()]
     text = Path("fastml-report.html").read_text()
-    assert text.count("<caption>moments: 100x20, float32") == len(ladder.SHOWN) and "Roofline" in text
+    assert text.count("<caption>moments: 100x20, float32") == len(stages.names()) and "Roofline" in text
     assert {(op, case, dtype) for op, case, dtype, *_ in compared} == {("moments", "100x20", "float32")}
     assert "In pairs, just now." in text and "<td>NumPy</td>" in text
     found = json.loads(run("report", "--op", "pca", "--output", "other.html", "--json"))

@@ -244,6 +244,7 @@ BENCH: tuple[Case, ...] = (
     *(Case("max_pool2d_backward", f"{batch(*shape)}, {name}", normal(*shape), options) for shape, name, options in POOLED[:2]),
     Case("avg_pool2d", "photographs 2x3x427x640, k2", photographs, K2, dtypes=DTYPES),
     *(Case("avg_pool2d", f"{batch(*shape)}, {name}", normal(*shape), options) for shape, name, options in POOLED[:2]),
+    Case("avg_pool2d", "8x512x7x7, k7", normal(8, 512, 7, 7), {"kernel_size": 7}),
     *(Case("avg_pool2d_backward", f"{batch(*shape)}, {name}", normal(*shape), options) for shape, name, options in POOLED[:2]),
     *(Case("batch_norm", f"{batch(*shape)}, training", normal(*shape, offset=2), TRAINING, dtypes=DTYPES[: 1 + (shape == MAPS[0])]) for shape in (*MAPS, (256, 512))),
     *(Case("batch_norm", f"{batch(*shape)}, inference", normal(*shape, offset=2), dtypes=DTYPES[: 1 + (shape == MAPS[0])]) for shape in MAPS),

@@ -1,6 +1,7 @@
 """What every bench does: check the result against float64, warm up, time, and record what was moved and computed."""
 
 import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,8 +97,13 @@ def reference(case: Case, dtype: str) -> list[np.ndarray]:
 
 def error(case: Case, dtype: str, result: Any) -> float:
     """Largest error, as a share of the largest value."""
-    pairs = zip(values(result), reference(case, dtype), strict=True)
-    return max(float(np.max(np.abs(got - expected)) / np.max(np.abs(expected))) for got, expected in pairs)
+    return difference(values(result), reference(case, dtype))
+
+
+def difference(results: list[np.ndarray], expected: list[np.ndarray]) -> float:
+    """The largest difference, as a share of the largest value that is expected, of the array where that is most."""
+    pairs = zip(results, expected, strict=True)
+    return max(float(np.max(np.abs(got - wanted)) / np.max(np.abs(wanted))) for got, wanted in pairs)
 
 
 @contextmanager
@@ -112,6 +118,10 @@ def equal_threads() -> Iterator[int]:
         import daal4py
 
         daal4py.daalinit(n_threads)
+    if "numba" in sys.modules:
+        import numba
+
+        numba.set_num_threads(min(n_threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     with threadpool_limits(n_threads):
         yield n_threads
 

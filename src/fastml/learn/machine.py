@@ -20,7 +20,7 @@ import platformdirs
 from threadpoolctl import threadpool_info
 
 import fastml
-from fastml.learn import roofline
+from fastml.learn import provenance, roofline
 
 TYPICAL = {"L1": 2**15, "L2": 2**20, "L3": 2**25}  # bytes, where the system does not tell
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
@@ -37,6 +37,13 @@ def description() -> dict[str, Any]:
         if pool["user_api"] == "blas"
     ]
     return {**fastml.configuration(), "machine": processor(), "cores": os.cpu_count(), "blas": blas}
+
+
+def origin() -> dict[str, Any]:
+    """Where figures come from: date, commit, processor, threads, instruction set and versions."""
+    found = description()
+    kept = {key: found[key] for key in ("fastml", "machine", "isa", "threads", "versions")}
+    return {"date": str(datetime.date.today()), "commit": provenance.commit(), **kept}
 
 
 def processor() -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 WIDTH, HEIGHT = 760, 430  # of the picture, in its own pixels
 LEFT, RIGHT, TOP, BOTTOM = 60, 150, 14, 44  # margins
+LINE = 14  # height of a line of text
 Point = tuple[float, float, str]  # flops for a byte, GFLOP/s, name
 
 
@@ -42,8 +43,11 @@ class Axes:
         return parts
 
 
-def roofline(rates: list[dict[str, Any]], points: list[Point]) -> str:
-    """The most that arithmetic and each level of memory allow, with all threads, and where kernels are below it."""
+def roofline(rates: list[dict[str, Any]], points: list[Point], named: bool = False) -> str:
+    """The most that arithmetic and each level of memory allow, with all threads, and where kernels are below it.
+
+    Names of points are shown where the mouse is, or if `named` beside them all: that is for a handful.
+    """
     threads = max(row["threads"] for row in rates)
     known = [row for row in rates if row["threads"] == threads]
     peak = max(row["per_second"] for row in known if row["what"] == "flops") / 1e9
@@ -61,11 +65,26 @@ def roofline(rates: list[dict[str, Any]], points: list[Point]) -> str:
         parts.append(_label(x + 4, y - 5, level))
     x, y = axes.at(axes.x[1], peak)
     parts.append(_label(x + 6, y + 4, f"peak, {peak:.0f} GFLOP/s"))
+    if named:
+        parts += _names([(*axes.at(intensity, rate), name) for intensity, rate, name in points])
     for intensity, rate, name in points:
         x, y = axes.at(intensity, rate)
         title = f"{html.escape(name)}: {rate:.3g} GFLOP/s"
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{title}</title></circle>')
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="Roofline">{"".join(parts)}</svg>'
+
+
+def _names(dots: list[Point]) -> list[str]:
+    """Names to the right of dots, or to the left where there is no room, a line's height apart; and lines to them."""
+    parts, lowest = [], float(HEIGHT)
+    for x, y, name in sorted(dots, key=lambda dot: -dot[1]):
+        lowest = min(y + 4, lowest - LINE)
+        beside, end, anchor = (x + 26, x + 22, "start") if x < WIDTH / 2 else (x - 26, x - 22, "end")
+        parts += [
+            f'<path class="grid" d="M{x:.1f} {y:.1f} L{end:.1f} {lowest - 4:.1f}"/>',
+            _label(beside, lowest, name, anchor),
+        ]
+    return parts
 
 
 def _label(x: float, y: float, text: str, anchor: str = "start") -> str:

@@ -1,6 +1,8 @@
 """The results table of a benchmark file: printed, or written into the README between its markers.
 
-    python -m fastml.learn.report .bench/latest.json [--write README.md]
+    python -m fastml.learn.report .bench/latest.json [--write README.md] [--keep docs/measured/benches.json]
+
+What is kept of a file is enough to make the table of it again, and to tell whether kernels have changed since.
 """
 
 import argparse
@@ -8,6 +10,8 @@ import json
 import math
 from pathlib import Path
 from typing import Any
+
+from fastml.learn.provenance import operation_hash
 
 OURS = "fastml cython"
 PEERS = ("NumPy", "NumPy expression", "scikit-learn", "scikit-learn-intelex", "PyTorch", "PyTorch channels_last",
@@ -25,6 +29,33 @@ def load(path: Path) -> tuple[dict[str, Any], dict[tuple[str, str, str], dict[st
         row = {**info, "seconds": bench["stats"]["median"]}
         groups.setdefault((info["op"], info["case"], info["dtype"]), {})[info["contender"]] = row
     return data, groups
+
+
+def kept(data: dict[str, Any]) -> dict[str, Any]:
+    """Of a benchmark file, what the table is made of."""
+    machine = data["machine_info"]
+    benches = [
+        {"stats": {key: bench["stats"][key] for key in ("median", "iqr", "rounds")}, "extra_info": bench["extra_info"]}
+        for bench in data["benchmarks"]
+    ]
+    return {
+        "datetime": data["datetime"],
+        "commit_info": {key: data["commit_info"].get(key) for key in ("id", "dirty")},
+        "machine_info": {"cpu": {"brand_raw": processor(machine)}, "fastml": machine.get("fastml", {})},
+        "benchmarks": benches,
+    }
+
+
+def processor(machine: dict[str, Any]) -> str:
+    """Its name in a benchmark file."""
+    return str(machine.get("cpu", {}).get("brand_raw") or machine["machine"])
+
+
+def changed(groups: dict[tuple[str, str, str], dict[str, dict[str, Any]]]) -> list[str]:
+    """A line that names the operations whose kernels are other ones today than those that were measured."""
+    rows = [row for entered in groups.values() for row in entered.values()]
+    stale = {row["op"] for row in rows if row.get("kernels") != operation_hash(row["op"])}
+    return [f"**Measured on older code**: kernels of {', '.join(sorted(stale))} have changed since.", ""] * bool(stale)
 
 
 def significant(value: float) -> str:
@@ -85,16 +116,17 @@ def errors(groups: dict[tuple[str, str, str], dict[str, dict[str, Any]]]) -> lis
 def render(path: Path) -> str:
     data, groups = load(path)
     machine, first = data["machine_info"], data["benchmarks"][0]["extra_info"]
-    cpu = machine.get("cpu", {}).get("brand_raw", machine["machine"])
     versions = ", ".join(f"{name} {version}" for name, version in machine.get("fastml", {}).items())
     return "\n".join(
         [
-            f"{data['datetime'][:10]}, {cpu}, {first['threads']} threads, {first['isa']}; {versions}.",
+            f"{data['datetime'][:10]}, {processor(machine)}, {first['threads']} threads, {first['isa']};",
+            f"commit {_commit(data)}, {versions}.",
             "Medians; a ratio above 1 means that fastml is faster. GB/s and GFLOP/s count what must be moved and",
             "computed at the least; % of roofline is the time that this takes at the bandwidth (of memory, or of the",
             "cache that the arrays fit into) and flops measured in this run, over fastml's time. One run on a shared",
-            "machine is noisy: `python -m fastml.learn.versus` measures pairs.",
+            "machine is noisy: `fastml versus` measures pairs.",
             "",
+            *changed(groups),
             *parts(groups),
             "",
             "**Where fastml loses**",
@@ -107,6 +139,11 @@ def render(path: Path) -> str:
             *errors(groups),
         ]
     )
+
+
+def _commit(data: dict[str, Any]) -> str:
+    info = data["commit_info"]
+    return f"{(info['id'] or 'unknown')[:7]}{'+' * bool(info['dirty'])}"
 
 
 def publish(text: str, path: Path | None, begin: str = BEGIN, end: str = END) -> None:
@@ -125,7 +162,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The results table of a benchmark file.")
     parser.add_argument("file", type=Path)
     parser.add_argument("--write", type=Path, help="a file with the two markers")
+    parser.add_argument("--keep", type=Path, help="where to keep what the table is made of")
     options = parser.parse_args()
+    if options.keep:
+        data = json.loads(options.file.read_text(encoding="utf-8"))
+        options.keep.write_text(json.dumps(kept(data), indent=0) + "\n", encoding="utf-8")
     publish(render(options.file), options.write)
 
 

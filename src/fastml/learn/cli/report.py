@@ -45,18 +45,18 @@ def _ladders(ops: list[str] | None, rounds: int) -> list[list[dict[str, Any]]]:
     """The ladders of the case that is shown of each operation; of None, of all."""
     if ops == []:
         return []
-    from fastml.learn import ladder  # with scikit-learn's data, which take a second
+    from fastml.learn import ladder, stages  # with scikit-learn's data, which take a second
 
-    cases = [(name, ladder.cases_of(name)[0]) for name in ops or ladder.SHOWN]
-    return [ladder.measure(name, case, rounds) for name, case in show.progress("ladders")(cases)]
+    cases = [(name, stages.find(name)[0]) for name in ops or stages.names()]
+    return [ladder.measure(name, shown, rounds) for name, shown in show.progress("ladders")(cases)]
 
 
 def _compared(ladders: list[list[dict[str, Any]]], rounds: int) -> dict[tuple[str, str, str], Any]:
     """The cases of ladders against peers, in the form of a benchmark file."""
-    from fastml.learn import harness, ladder, versus
+    from fastml.learn import harness, stages, versus
 
-    shown = {(ladder.LAYERS.get(row["op"], row["op"]), row["case"]): row for row in (rows[0] for rows in ladders)}
-    pairs = [pair for pair in versus.pairs(dtypes=[ladder.DTYPE]) if (pair[0].op, pair[0].name) in shown]
+    shown = {(stages.TIMED.get(row["op"], row["op"]), row["case"]): row for row in (rows[0] for rows in ladders)}
+    pairs = [pair for pair in versus.pairs(dtypes=[stages.DTYPE]) if (pair[0].op, pair[0].name) in shown]
     benches: dict[tuple[str, str, str], Any] = {}
     with harness.equal_threads():
         for case, dtype, peer in show.progress("comparing")(pairs):
