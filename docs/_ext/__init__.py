@@ -1,0 +1,1 @@
+"""What the site needs besides Sphinx and its extensions: code that is shown, links to it, docstrings."""
