@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 RESULTS := .bench/latest.json
 
-.PHONY: help build bench figures test lint report smoke package clean
+.PHONY: help build bench figures test lint report smoke docs docs-test package clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -41,10 +41,20 @@ smoke: build  ## time the small benches only: does the harness work?
 report: $(RESULTS)  ## write the table of the last `make bench` into the README
 	$(BIN)/python -m fastml.learn.report $(RESULTS) --keep docs/measured/benches.json --write README.md
 
+.venv/docs: .venv/ready
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[docs]"
+	@touch $@
+
+docs: build .venv/docs  ## build the site from docs/ into docs/_build/html; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+
+docs-test: docs  ## open every page of the site in Chromium: links, images, errors, a phone's width
+	$(BIN)/python -m pytest -q tests/site
+
 package: .venv/ready  ## build the sdist, and from it the wheel; check what is inside
 	rm -rf dist
 	$(BIN)/python -m build --quiet
 	$(BIN)/python .ci/check_package.py dist
 
 clean:  ## remove everything that was built, and .venv
-	rm -rf .venv build dist .bench src/*.egg-info src/fastml/_core/*/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist .bench docs/_build src/*.egg-info src/fastml/_core/*/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

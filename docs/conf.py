@@ -47,6 +47,8 @@ os.environ["MATPLOTLIBRC"] = str(DOCS / "matplotlibrc")  # for the kernels that 
 # The API, from docstrings; `_ext/docstrings.py` turns them into reStructuredText.
 autodoc_typehints = "none"  # docstrings say what arguments are, in words
 autodoc_member_order = "bysource"
+smartquotes = False  # "valid" is to be copied as it is
+toc_object_entries_show_parents = "hide"
 default_role = "name"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
@@ -62,6 +64,7 @@ html_sidebars = {page: [] for page in ("index", "install", "tour", "exercises", 
 html_context = {"default_mode": "auto"}  # light or dark, as the reader's system is
 html_theme_options = {
     "logo": {"text": "fastml"},
+    "navbar_persistent": ["search-button"],
     "navbar_end": ["theme-switcher"],
     "header_links_before_dropdown": 8,
     "secondary_sidebar_items": ["page-toc"],
