@@ -11,10 +11,11 @@ import importlib
 from dataclasses import replace
 from typing import Any
 
-from _ext.code import FENCE, CodeDirective
 from docutils import nodes
-from fastml.learn import ladder
 from sphinx.application import Sphinx
+
+from _ext.code import FENCE, CodeDirective
+from fastml.learn import ladder
 
 
 def arguments(function: str, module: Any) -> tuple[Any, ...]:
@@ -28,7 +29,7 @@ def arguments(function: str, module: Any) -> tuple[Any, ...]:
 
 
 def loop(kind: str, place: str) -> Any:
-    """The `Loop` of "numba" "module:function" or "cython" "module". Raises LookupError where there is none to be had."""
+    """The `Loop` of "numba" "module:function" or "cython" "module". Raises LookupError where there is none."""
     assembly = importlib.import_module("fastml.learn.assembly")
     if kind == "cython":
         return assembly.native_loop(place)

@@ -12,10 +12,11 @@ import json
 import os
 from pathlib import Path
 
-from _ext.sources import ROOT, Lines, excerpt, find, language
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+from _ext.sources import ROOT, Lines, excerpt, find, language
 
 FENCE = "`" * 8  # longer than any in the code
 

@@ -7,11 +7,12 @@ attributes that end in an underscore as they are, files of docs/ by their path. 
 import re
 from typing import Any
 
-import fastml
 from docutils import nodes
 from docutils.parsers.rst.states import Inliner
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+
+import fastml
 
 HEADING = re.compile(r"-{3,}")
 PARAMETER = re.compile(r"(\*{0,2}\w+(?:, \*{0,2}\w+)*): (.*)")
@@ -47,7 +48,7 @@ def process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: li
 
 def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: Any) -> bool | None:
     """Leave out what named tuples and scikit-learn put into a class."""
-    made = type(obj).__name__ == "_tuplegetter" or name.startswith("set_") and name.endswith("_request")
+    made = type(obj).__name__ == "_tuplegetter" or re.fullmatch(r"set_\w+_request", name)
     return True if made else None
 
 

@@ -11,34 +11,36 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from _ext.sources import ROOT, definitions, language
 from docutils import nodes
-from sphinx.addnodes import download_reference
+from sphinx.addnodes import download_reference, pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
-from sphinx.highlighting import PygmentsBridge
 from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
+from sphinx.util.osutil import relative_uri
+
+from _ext.sources import ROOT, definitions, language
 
 logger = logging.getLogger(__name__)
 FOLDER = "source/"  # of the pages
 
 
 class LinkToSource(SphinxTransform):
-    """Replace what MyST takes for downloads of the repository's files: links to them."""
+    """Replace links to the repository's files, which MyST takes for downloads, or for pages where they are Markdown."""
 
     default_priority = 400
 
     def apply(self, **_: Any) -> None:
         docname = self.env.docname
         here = Path(self.env.doc2path(docname)).parent
-        for node in [*self.document.findall(download_reference)]:
-            path = (here / node["reftarget"]).resolve()
+        for node in [*self.document.findall(lambda node: isinstance(node, download_reference | pending_xref))]:
+            suffix = "" if isinstance(node, download_reference) else ".md"
+            path = (here / (node["reftarget"] + suffix)).resolve()
             if not path.is_file() or not path.is_relative_to(ROOT) or path.is_relative_to(self.env.srcdir):
                 continue
             page = f"{FOLDER}{path.relative_to(ROOT)}"
             line = _line(path, node)
-            uri = self.app.builder.get_relative_uri(docname, page) + (f"#L-{line}" if line else "")
+            uri = relative_uri(f"{docname}.html", f"{page}.html") + (f"#L-{line}" if line else "")
             pages_of(self.env).setdefault(docname, set()).add(page)
             self.env.note_dependency(str(path))  # its lines may move
             text = [child.deepcopy() for child in node.children]
@@ -47,9 +49,7 @@ class LinkToSource(SphinxTransform):
 
 def _line(path: Path, link: nodes.Element) -> int | None:
     """The line that the link is about: where the name is defined that its text has in back-quotes."""
-    literal = next(link.findall(nodes.literal), None)
-    literals = [literal, *link.findall(lambda node: "code" in getattr(node, "attributes", {}).get("classes", []))]
-    text = next((one.astext() for one in literals if one is not None), "")
+    text = next((literal.astext() for literal in link.findall(nodes.literal)), "")
     if not re.fullmatch(r"[\w.]+(\(\))?", text) or str(path).endswith(f"/{text}"):
         return None  # prose, code, or the name of the file
     parts = text.removesuffix("()").split(".")
@@ -64,9 +64,8 @@ def _line(path: Path, link: nodes.Element) -> int | None:
 def pages_of(env: BuildEnvironment) -> dict[str, set[str]]:
     """The source pages that each page of the site links to; kept between builds."""
     if not hasattr(env, "fastml_source_pages"):
-        env.fastml_source_pages = {}  # type: ignore[attr-defined]
-    pages: dict[str, set[str]] = env.fastml_source_pages
-    return pages
+        env.fastml_source_pages = {}
+    return env.fastml_source_pages
 
 
 def forget(app: Sphinx, env: BuildEnvironment, docname: str) -> None:
@@ -76,7 +75,7 @@ def forget(app: Sphinx, env: BuildEnvironment, docname: str) -> None:
 
 def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     """A page for every file that is linked to."""
-    bridge: PygmentsBridge = app.builder.highlighter  # type: ignore[attr-defined]
+    bridge = app.builder.highlighter
     for page in sorted(set().union(*pages_of(app.env).values())):
         path = ROOT / page.removeprefix(FOLDER)
         code = bridge.highlight_block(

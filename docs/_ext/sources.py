@@ -18,7 +18,8 @@ LANGUAGES |= {".toml": "toml", ".md": "markdown", ".sh": "bash", ".yaml": "yaml"
 
 CYTHON = re.compile(r"( *)(?:def|cdef|cpdef|class|ctypedef)\b[^=(:#]*?(\w+) *[(:]")
 CONSTANT = re.compile(r"(?: {4})?([A-Z]\w*) *=")
-C_FUNCTION = re.compile(r"^[ \t]*(?!else|return)(?:[\w*]+ +|__attribute__\(\(\w+\)\) +)+\*?(\w+?)(_##SUFFIX|_f32)?\(", re.M)
+C_WORDS = r"^[ \t]*(?!else|return)(?:[\w*]+ +|__attribute__\(\(\w+\)\) +)+"  # in front of a function's name
+C_FUNCTION = re.compile(C_WORDS + r"\*?(\w+?)(?:_##SUFFIX)?\(", re.M)
 C_OTHER = re.compile(r"^(?:#define|typedef .*?) +\*?(\w+)\b", re.M)
 
 Lines = tuple[int, int]  # first and last, counted from 1
@@ -31,7 +32,7 @@ def language(path: Path) -> str:
 
 @cache
 def definitions(path: Path) -> dict[str, Lines]:
-    """The lines of every function, class, method (`Class.method`) and constant of a file; of two of a name, the first."""
+    """The lines of every function, class, method (`Class.method`) and constant of a file: of a name, the first."""
     text, found = path.read_text(), dict[str, Lines]()
     readers = {"python": _python, "cython": _cython, "c": _c, "make": _make}
     reader = readers.get(language(path))
