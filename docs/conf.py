@@ -43,6 +43,10 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 120
 nb_output_stderr = "warn"  # a warning in a cell is a warning of the build
 os.environ["MATPLOTLIBRC"] = str(DOCS / "matplotlibrc")  # for the kernels that run cells
+os.environ["IPYTHONDIR"] = str(DOCS / "_build" / "ipython")  # nobody's own settings
+_profile = DOCS / "_build" / "ipython" / "profile_default"
+_profile.mkdir(parents=True, exist_ok=True)
+(_profile / "ipython_kernel_config.py").write_text("c.IPKernelApp.log_level = 40  # errors\n")
 
 # The API, from docstrings; `_ext/docstrings.py` turns them into reStructuredText.
 autodoc_typehints = "none"  # docstrings say what arguments are, in words

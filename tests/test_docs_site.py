@@ -32,6 +32,9 @@ PAGE = """# A page
 ```{source} fastml._core.pca:_column_mean, DEPTH
 ```
 
+```{source} fastml._core.tile:tile
+```
+
 ```{diff} fastml._jit.max_pool2d:loops fastml._jit.max_pool2d:rows
 ```
 

@@ -42,7 +42,8 @@ class CodeDirective(SphinxDirective):
         return f"[`{name}`]({os.path.relpath(path, here)})"
 
     def block(self, code: str, lexer: str, caption: str) -> list[nodes.Node]:
-        start = f"{FENCE}{{code-block}} {lexer}\n:caption: {json.dumps(caption)}\n\n"
+        options = f":caption: {json.dumps(caption)}\n:force:\n"  # `force`, as the ## of a macro is no C
+        start = f"{FENCE}{{code-block}} {lexer}\n{options}\n"
         return self.parse_text_to_nodes(f"{start}{code}\n{FENCE}\n")
 
 
