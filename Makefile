@@ -47,6 +47,7 @@ report: $(RESULTS)  ## write the table of the last `make bench` into the README
 
 docs: build .venv/docs  ## build the site from docs/ into docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+	@echo docs/_build/html/index.html
 
 docs-test: docs  ## open every page of the site in Chromium: links, images, errors, a phone's width
 	$(BIN)/python -m pytest -q tests/site

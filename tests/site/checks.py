@@ -35,6 +35,7 @@ class Page(html.parser.HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.anchors, self.links, self.titles, self.headings, self.without_alt = set(), [], 0, 0, []
+        self.in_drawing = False
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
@@ -44,8 +45,12 @@ class Page(html.parser.HTMLParser):
             self.links.append(values["href"])
         elif tag == "img" and not (values.get("alt") or "").strip():
             self.without_alt.append(values.get("src"))
-        self.titles += tag == "title"
+        self.titles += tag == "title" and not self.in_drawing
         self.headings += tag == "h1"
+        self.in_drawing |= tag == "svg"
+
+    def handle_endtag(self, tag):
+        self.in_drawing &= tag != "svg"
 
 
 def pages_of(folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ GOOD = """<!DOCTYPE html><html><head><title>A page</title><link rel="icon" href=
 <body><article><h1 id="top">A heading</h1><p>Text.</p>BODY</article></body></html>"""
 PICTURE = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"
 GOOD_BODY = f"""<a href='page0.html#top'>a</a> <a href='#top'>b</a> <a href='http://example.invalid'>c</a>
-<img src="{PICTURE}" alt="a picture">"""
+<img src="{PICTURE}" alt="a picture"><svg width="9" height="9"><title>A drawing</title></svg>"""
 FAULTS = {
     "<a href='missing.html'>x</a>": "missing.html leads nowhere",
     "<a href='good.html#missing'>x</a>": "good.html#missing: no such anchor",
