@@ -8,14 +8,13 @@
 """
 
 import importlib
-from dataclasses import replace
 from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
 
 from _ext.code import FENCE, CodeDirective
-from fastml.learn import ladder
+from fastml.learn import stages
 
 
 def arguments(function: str, module: Any) -> tuple[Any, ...]:
@@ -24,8 +23,7 @@ def arguments(function: str, module: Any) -> tuple[Any, ...]:
         make = next(iter(module.CASES.values()))
         return tuple(make())
     op = module.__name__.rpartition(".")[2]
-    (case,) = ladder.cases_of(op)
-    return (*replace(case, op=op).problem(ladder.DTYPE), 1)  # on one thread
+    return (*stages.problem(op, stages.find(op)[0]), 1)  # on one thread
 
 
 def loop(kind: str, place: str) -> Any:

@@ -181,9 +181,13 @@ def stage(name: str, shown: Shown) -> Stage:
     return replace(made, entries=tuple(by_name[key] for key in wanted))
 
 
+def _case(shown: Shown) -> Case:
+    return next(case for case in BENCH if (case.op, case.name) == (shown.op, shown.case))
+
+
 def _of_case(name: str, shown: Shown) -> Stage:
     """Rungs, and algorithms if there are, of an operation on one of the cases of benches."""
-    case = next(case for case in BENCH if (case.op, case.name) == (shown.op, shown.case))
+    case = _case(shown)
     entries = [_of_rung(rung, case) for rung in _dispatch.rungs(name)] if shown.op != "pca" else []
     entries += [_of_contender(one.name, case) for one in known(case.op) if one.name.startswith("step ")]
     if shown.op == "pca":
@@ -213,6 +217,11 @@ def _of_rung(rung: Rung, case: Case) -> Entry:
 def _size(case: Case, dtype: str) -> float:
     least = cost(case, dtype)
     return max(least.flops, least.bytes)
+
+
+def problem(op: str, shown: Shown) -> Any:
+    """The arguments of the kernels of an operation, all but `n_threads`."""
+    return _problem(op, _case(shown))
 
 
 @lru_cache(maxsize=1)  # the rungs of a stage share it
