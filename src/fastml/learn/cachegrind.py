@@ -1,13 +1,14 @@
-"""What Valgrind counts while it interprets a kernel: instructions, loads, stores, and misses of caches that it simulates.
+"""What Valgrind counts while it interprets a kernel: instructions, and misses of caches that it simulates.
 
-Any Linux machine has these counts, and they are the same in each run. But they are of a simple machine: first and last
-caches, least recently used lines leave first, no prefetching, no cycles. Valgrind knows AVX2 and FMA, but not AVX-512.
+It needs nothing of the processor, and its counts are the same in each run. But they are of a simple machine: there is a
+first and a last cache, the least recently used line leaves, nothing is prefetched, and there are no cycles. Valgrind
+knows AVX2 and FMA, but not AVX-512. (It also counts loads, but for a vector that a multiply-add reads from memory as
+many as it has values: they are not shown.)
 
 `fastml.learn.counted` is what runs inside Valgrind, and how a kernel's own part is found there.
 """
 
 import contextlib
-import importlib
 import os
 import pickle
 import shutil
@@ -20,6 +21,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+import fastml
 from fastml.learn import machine
 from fastml.learn.hardware import Unavailable
 
@@ -83,10 +87,12 @@ def _started(folder: Path) -> subprocess.Popen[str]:
     first, last = (f"{size},{ways},{LINE}" for size, ways in _simulated())
     options = ["--tool=cachegrind", "--cache-sim=yes", f"--D1={first}", f"--I1={first}", f"--LL={last}"]
     files = [f"--cachegrind-out-file={folder}/out.%p", f"--log-file={folder}/log.%p"]
-    # Without `site`, which imports what is installed to be edited, and with fixed hashes of strings.
-    command = ["valgrind", *options, *files, sys.executable, "-S", "-m", "fastml.learn.counted", str(folder / "jobs")]
-    paths = [str(Path(module.__file__ or "").parents[1]) for module in map(importlib.import_module, ("fastml", "numpy"))]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}
+    # -S: without `site`, which imports what is installed to be edited.
+    python = [sys.executable, "-S", "-m", "fastml.learn.counted", str(folder / "jobs")]
+    paths = os.pathsep.join(str(Path(module.__file__ or "").parents[1]) for module in (fastml, np))
+    # Strings hashed in the same way each time, and no BLAS threads.
+    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}
+    command = ["valgrind", *options, *files, *python]
     with (folder / "errors").open("w") as errors:
         return subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, start_new_session=True
@@ -110,8 +116,6 @@ def _read(path: Path) -> dict[str, int]:
     sums = dict(zip(lines["events"].split(), map(int, lines["summary"].split()), strict=True))
     return {
         "instructions": sums["Ir"],
-        "loads": sums["Dr"],
-        "stores": sums["Dw"],
         "l1_misses": sums["D1mr"] + sums["D1mw"],
         "llc_misses": sums["DLmr"] + sums["DLmw"],
     }

@@ -1,7 +1,7 @@
 """The half of `fastml.learn.cachegrind` that runs inside Valgrind, where each import takes seconds: it has few.
 
 A kernel must be all that is counted, not Python's start: after a first call the process forks twice, the copies call
-once and twice, and the difference is one call. Both begin with the same memory and the same caches, so all else is equal.
+once and twice, and the difference is one call. Both begin with the same memory and caches, so that all else is equal.
 """
 
 import importlib

@@ -1,7 +1,7 @@
 """What the processor counts while a call runs: instructions, cycles, cache misses. Linux only, by perf_event_open.
 
-Many virtual machines hide these counters, and many systems refuse them to users: `Unavailable` says why. Counted is what
-this thread does outside the kernel, so a call should use one thread.
+Many virtual machines hide these counters, and many systems refuse them to users: `Unavailable` says why. Counted is
+what this thread does outside the kernel of the system, so a call should use one thread.
 """
 
 import contextlib

@@ -5,7 +5,7 @@ With `--json` a command prints what it found for another program to read, and no
 
 import typer
 
-from fastml.learn.cli import exercises, info, ladder, report, roofline, versus
+from fastml.learn.cli import counters, exercises, info, ladder, report, roofline, versus
 
 app = typer.Typer(
     name="fastml",
@@ -17,6 +17,7 @@ app = typer.Typer(
 app.command()(info.info)
 app.command()(roofline.roofline)
 app.command()(ladder.ladder)
+app.command()(counters.counters)
 app.command()(versus.versus)
 app.command()(report.report)
 app.add_typer(exercises.app)
