@@ -98,9 +98,10 @@ def count_all(
 ) -> Iterator[Counts]:
     """The counts of each rung, one after the other, from the best source here, or from the one that is named.
 
-    A rung that this source cannot do, or not in reasonable time, has the counts of the model. Before anything is counted
-    it raises Unavailable where a named source is missing, ValueError for another name, and for a rung that cannot do the
-    case.
+    A rung that this source cannot do, or not in reasonable time, has the counts of the model.
+
+    Raises Unavailable where a named source is missing, ValueError for another name, and for a rung that cannot do the
+    case; all before anything is counted.
     """
     case, rungs = case or case_of(op), [*rungs]
     problem, least = _problem(op, case, dtype), cost(case, dtype)
