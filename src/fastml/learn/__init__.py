@@ -3,6 +3,8 @@
     roofline, machine        what this machine can do at best, and what it is
     cases, harness, peers/   the problems, who runs them, and whom fastml is compared with
     timing, versus, ladder   times in alternating blocks: of two, and of all rungs of an operation
+    counters                 counts of instructions and misses, by `hardware`, or `cachegrind` and its half `counted`
+    assembly                 the hot loop of a compiled kernel
     report, page, plot       results as a table, as a page, as a picture
     exercises/               tasks, starters, solutions; `exercise` says what the grader asks of each
     grader, judge, native    the grader, its half that runs a student's code, and compilers

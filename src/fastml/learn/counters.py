@@ -104,7 +104,7 @@ def count_all(
     case; all before anything is counted.
     """
     case, rungs = case or case_of(op), [*rungs]
-    problem, least = _problem(op, case, dtype), cost(case, dtype)
+    problem, least = problem_of(op, case, dtype), cost(case, dtype)
     for rung in rungs:
         if not _dispatch.serves(rung, problem):
             raise ValueError(f"{op} {rung.backend} {rung.name} needs {rung.needs}, which {case.name} does not have")
@@ -135,7 +135,7 @@ def find(op: str, name: str) -> Rung:
 
 def rungs_of(op: str, case: Case, dtype: str = "float32") -> list[Rung]:
     """The rungs of an operation that can do a case, in the order of the table."""
-    problem = _problem(op, case, dtype)
+    problem = problem_of(op, case, dtype)
     return [rung for rung in _dispatch.rungs(op) if _dispatch.serves(rung, problem)]
 
 
@@ -154,7 +154,8 @@ def case_of(op: str, part: str = "", dtype: str = "float32") -> Case:
 
 
 @functools.lru_cache(maxsize=1)
-def _problem(op: str, case: Case, dtype: str) -> Any:
+def problem_of(op: str, case: Case, dtype: str = "float32") -> Any:
+    """The validated problem: what all kernels of an operation are given."""
     return replace(case, op=op).problem(dtype)
 
 
@@ -180,7 +181,7 @@ def _excuse(rung: Rung, source: str, size: float) -> str:
     if rung.backend == "numba" and "numba" not in fastml.configuration()["backends"]:
         return "Numba is not installed"
     if rung.backend == "numba" and source == "cachegrind":
-        return "Numba would compile for minutes in Valgrind"
+        return "Numba would take minutes to compile in Valgrind"
     if (rung.backend, rung.name) == PURE_PYTHON and size > MOST_INTERPRETED:
         return "interpreted: takes minutes here"
     return ""
@@ -189,14 +190,14 @@ def _excuse(rung: Rung, source: str, size: float) -> str:
 def _counted(source: str, rungs: list[Rung], problem: Any) -> Iterator[dict[str, Any]]:
     """What a source counts of each rung, by the names of `Counts`."""
     if source == "cachegrind":
-        yield from cachegrind.count([(_dispatch.location(rung), _arguments(rung, problem)) for rung in rungs])
+        yield from cachegrind.count([(_dispatch.location(rung), arguments_of(rung, problem)) for rung in rungs])
     elif source == "hardware":
         for rung in rungs:
-            yield hardware.count(functools.partial(_dispatch.load(rung), *_arguments(rung, problem), 1))
+            yield hardware.count(functools.partial(_dispatch.load(rung), *arguments_of(rung, problem), 1))
 
 
-def _arguments(rung: Rung, problem: Any) -> tuple[Any, ...]:
-    """All arguments of a kernel but n_threads. Weights that are laid out for a rung once are not part of its calls."""
+def arguments_of(rung: Rung, problem: Any) -> tuple[Any, ...]:
+    """All arguments of a rung's kernel but n_threads. Weights are laid out beforehand, if it wants that."""
     prepare = _dispatch.preparation(rung)
     if prepare:
         problem = problem._replace(prepared=prepare(problem.weight, problem.groups, 1))

@@ -5,7 +5,7 @@ With `--json` a command prints what it found for another program to read, and no
 
 import typer
 
-from fastml.learn.cli import counters, exercises, info, ladder, report, roofline, versus
+from fastml.learn.cli import assembly, counters, exercises, info, ladder, report, roofline, versus
 
 app = typer.Typer(
     name="fastml",
@@ -18,6 +18,7 @@ app.command()(info.info)
 app.command()(roofline.roofline)
 app.command()(ladder.ladder)
 app.command()(counters.counters)
+app.command()(assembly.assembly)
 app.command()(versus.versus)
 app.command()(report.report)
 app.add_typer(exercises.app)
