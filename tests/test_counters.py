@@ -89,7 +89,7 @@ def test_what_there_is_not_is_named():
         counters.find("pca", "cython magic")
     with pytest.raises(ValueError, match="there is no operation 'magic'"):
         counters.case_of("magic")
-    with pytest.raises(ValueError, match=r"pca has no case with 'magic' in its name; there are 2000x50; "):
+    with pytest.raises(ValueError, match=r"pca has no case with 'magic' in its name; there are 1000x50; "):
         counters.case_of("pca", "magic")
     with pytest.raises(ValueError, match="conv2d cython gemm needs 1 x 1 kernels"):
         counters.count("conv2d", "cython gemm")
@@ -182,17 +182,27 @@ def job(op, name, case=None):
 def counted():
     """What Valgrind counts, of two runs: Python starts in each, which takes seconds."""
     pool = [job("max_pool2d", name) for name in POOLED]
+    columns = [job("standardize", name) for name in ("cython loops", "cython rows")]
     direct = job("conv2d", "cython direct", EXACT)
-    first = [*cachegrind.count([*pool, job("max_pool2d", "numpy windows"), direct])]
+    first = [*cachegrind.count([*pool, job("max_pool2d", "numpy windows"), *columns, direct])]
     return first, [*cachegrind.count([direct])]
 
 
 @needs_valgrind
 def test_valgrind_counts_fewer_instructions_for_each_rung_of_pooling(counted):
-    loops, rows, unrolled, windows, _ = (count["instructions"] for count in counted[0])
+    loops, rows, unrolled, windows, _ = (count["instructions"] for count in counted[0][:4])
     assert windows > loops > 2 * rows > 2 * unrolled
     vectors = counters.problem_of("max_pool2d", counters.case_of("max_pool2d")).out.size / LANES
     assert 9 * vectors < unrolled  # 9 loads, at the least, or shuffles, for a vector of windows of 9
+
+
+@needs_valgrind
+def test_valgrind_counts_a_miss_for_each_value_down_columns_and_for_each_line_along_rows(counted):
+    """A value is read and written. A column has 2000 lines of 64 bytes, more than the first cache, a line 16 values."""
+    down, along = (count["l1_misses"] for count in counted[0][4:6])
+    values = counters.problem_of("standardize", counters.case_of("standardize")).x.size
+    assert cachegrind._simulated()[0][0] < 2000 * 64
+    assert down == pytest.approx(2 * values, rel=0.02) and along == pytest.approx(2 * values / 16, rel=0.05)
 
 
 @needs_valgrind
