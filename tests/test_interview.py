@@ -49,7 +49,7 @@ RUN = "import sys; exec(compile(open(sys.argv[1]).read(), sys.argv[2], 'exec'), 
 def test_the_cells_of_a_page_run_and_find_what_it_says(page, tmp_path):
     (tmp_path / "cells.py").write_text(program(page))
     command = [sys.executable, "-c", RUN, tmp_path / "cells.py", page]
-    environment = {**os.environ, "MPLBACKEND": "agg"}
+    environment = {**os.environ, "MPLBACKEND": "agg", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
