@@ -36,8 +36,8 @@ def program(page):
 
 
 def section(page, title):
-    """The text under a heading, which may be a heading of Markdown, or bold at the start of a paragraph."""
-    found = re.search(rf"^(?:## |\*\*){title}\b.*?(?=^## |\Z)", page.read_text(), re.MULTILINE | re.DOTALL)
+    """The text of the first section whose heading begins so, as in `## Why: the gradient`."""
+    found = re.search(rf"^## {title}\b.*?(?=^## |\Z)", page.read_text(), re.MULTILINE | re.DOTALL)
     assert found, f"{page.name} has no {title!r}"
     return found[0]
 
