@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA as Theirs
 from sklearn.exceptions import NotFittedError
 
 import fastml
-from fastml import PCA, _linalg
+from fastml import PCA, _linalg, _validate
 from fastml.estimators import pca as module
 from tests.test_pca import agrees, spread
 from tests.test_pca_estimator import assert_same_fit, data, exploding
@@ -270,3 +270,21 @@ def test_every_attribute_and_method_of_scikit_learns(solver, whiten, n_component
     assert ours.__sklearn_tags__().transformer_tags == theirs.__sklearn_tags__().transformer_tags
     methods = {name for name in dir(theirs) if not name.startswith("_") and callable(getattr(theirs, name))}
     assert methods == {name for name in dir(ours) if not name.startswith("_") and callable(getattr(ours, name))}
+
+
+@pytest.mark.parametrize(
+    ("solver", "shape"), [("randomized", (1001, 1002)), ("randomized", (1002, 1001)), ("arpack", (9, 5))]
+)
+def test_solvers_by_products_have_no_scatter_matrix_and_say_so(solver, shape):
+    X = np.random.default_rng(0).normal(size=shape)
+    problem, keep, _ = _validate.pca(X, 3, solver=solver)
+    assert problem.scatter.size == 0 and keep == 3
+    text = fastml.explain("pca", X, 3, solver=solver)
+    assert f"pca: solver {solver!r}: products of X and vectors" in text and "rung" not in text
+    assert fastml.pca(X, 3, solver=solver).solver == solver
+
+
+def test_few_rows_or_columns_need_no_random_vectors():
+    X = np.random.default_rng(0).normal(size=(1200, 20))
+    assert _validate.pca(X, 3, solver="randomized")[0].scatter.shape == (20, 20)
+    assert "rung 'blocks'" in fastml.explain("pca", X, 3, solver="randomized", backend="cython")

@@ -10,6 +10,7 @@ from fastml._validate.convolutions import Filters, conv2d, convolution, filters,
 from fastml._validate.gradients import conv2d_backward
 from fastml._validate.images import batch_norm, batch_norm_backward, fold_batch_norm
 from fastml._validate.matrices import (
+    by_products,
     empty_moments,
     finite_result,
     moments,
@@ -36,6 +37,7 @@ __all__ = [
     "avg_pool2d_backward",
     "batch_norm",
     "batch_norm_backward",
+    "by_products",
     "conv2d",
     "conv2d_backward",
     "convolution",

@@ -19,6 +19,7 @@ from fastml._validate.arrays import (
 )
 from fastml._validate.numbers import choice, flag, integer, number
 
+EXACT = 1000  # rows or columns, the fewer of them, up to which exact components take less time than random ones
 TILE = 2**15  # values converted at a time: as float64 they are 256 KiB, which stay in the second-level cache
 WIDTH = 2**11  # features of a tile, at the most where there are samples to fill it
 
@@ -162,7 +163,7 @@ def pca(
 ) -> tuple[Pca, int | float | None, Any]:
     """The problem; n_components as an integer, a fraction of the variance, or None for all; and a generator.
 
-    The scatter matrix is empty where a wide X has a smaller one, of rows by rows.
+    The scatter matrix is empty where a wide X has a smaller one, of rows by rows, and where none is needed.
     """
     x = ready(_matrix(X), "X")
     if x.shape[0] < 2 or x.shape[1] < 1:
@@ -188,8 +189,15 @@ def pca(
                 raise ValueError(f"n_components must be in (0, 1) when it is a fraction, got {n_components}")
         else:
             n_components = integer(n_components, "n_components", 1, min(x.shape))
-    columns = x.shape[1] if x.shape[0] >= x.shape[1] else 0
+    wide = x.shape[0] < x.shape[1]
+    columns = 0 if wide or by_products(x, n_components, solver) else x.shape[1]
     return Pca(x, np.empty(x.shape[1]), np.empty((columns, columns))), n_components, random
+
+
+def by_products(x: Array, n_components: Any, solver: str) -> bool:
+    """Whether `pca` is to multiply X with vectors, and does without a scatter matrix."""
+    few = isinstance(n_components, int) and min(x.shape) > EXACT
+    return solver == "arpack" or (solver == "randomized" and few)
 
 
 def scatter(x: Array) -> Pca:

@@ -33,6 +33,8 @@ def explain(
     problem, *others = getattr(_validate, op)(*args, **kwargs)
     if op == "pca" and not problem.scatter.size:
         idea = "the scatter matrix of rows, which is smaller than that of columns, by BLAS: no kernel"
+        if _validate.by_products(problem.x, others[0], kwargs.get("solver", "auto")):
+            idea = f"solver {kwargs['solver']!r}: products of X and vectors, by BLAS: no scatter matrix, no kernel"
         return f"pca: {idea}\n  problem: {_describe(problem)}"
     forced = kwargs.get("algorithm", "auto")
     rung = _dispatch.choose(op, problem, backend, forced)

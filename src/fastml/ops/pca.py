@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from fastml import _dispatch, _linalg, _threads, _validate
 from fastml.ops import moments, pca_transform
 
-EXACT = 1000  # rows or columns, the fewer of them, up to which exact components take less time than random ones
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PCAResult:
@@ -130,8 +128,7 @@ def pca(
         tol=tol, random_state=random_state,
     )
     at_most = keep if isinstance(keep, int) else min(problem.x.shape)
-    if solver == "arpack" or (solver == "randomized" and isinstance(keep, int) and min(problem.x.shape) > EXACT):
-        problem = problem._replace(scatter=np.empty((0, 0)))  # it is not needed
+    if _validate.by_products(problem.x, keep, solver):
         arpack = partial(_linalg.arpack, tolerance=tol, random=random)
         krylov = partial(_linalg.krylov, extra=n_oversamples, steps=n_iterations, tolerance=tol, random=random)
         method = arpack if solver == "arpack" else krylov
