@@ -41,6 +41,7 @@ _version = hashlib.sha256(b"".join(path.read_bytes() for path in [*_package, DOC
 nb_execution_cache_path = str(DOCS / "_build" / "cells" / _version)
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
+nb_merge_streams = True  # or what a loop prints comes in several boxes
 nb_output_stderr = "warn"  # a warning in a cell is a warning of the build
 os.environ["MATPLOTLIBRC"] = str(DOCS / "matplotlibrc")  # for the kernels that run cells
 os.environ["IPYTHONDIR"] = str(DOCS / "_build" / "ipython")  # nobody's own settings
