@@ -26,11 +26,6 @@ from fastml.learn.report import significant
 FILE = Path(__file__).parents[1] / "measured" / "ladders.json"
 CAPTION = """Rates count what any implementation must move or compute at the least, so that an algorithm that needs
 less may be above 100 % of the roofline. Errors are shares of the largest value. ● is what users get."""
-STYLE = """
-.roofline { max-width: 100%; } .roofline text { fill: currentColor; font: 12px system-ui, sans-serif; }
-.roofline path { fill: none; } .roofline .axis { stroke: currentColor; } .roofline .grid { stroke: #8888; }
-.roofline .roof { stroke: #4878a8; stroke-width: 2; } .roofline circle { fill: #b3452c; }
-"""
 
 
 @cache
@@ -136,5 +131,4 @@ class Roofline(SphinxDirective):
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("measured", Measured)
     app.add_directive("roofline", Roofline)
-    app.connect("builder-inited", lambda app: app.add_css_file(None, body=STYLE))
     return {"parallel_read_safe": True}
