@@ -79,11 +79,14 @@ LADDERS: dict[str, tuple[Shown, ...]] = {
     "moments": (
         Shown("moments", "random 1000000x50"),
         Shown("moments", "breast_cancer 569x30"),
+        Shown("moments", "100x20"),
+        Shown("moments", "10000x20, offset 1e7"),
     ),
     "standardize": (
         Shown("standardize", "random 10000x1000"),
         Shown("standardize", "random 1000000x50"),
         Shown("standardize", "wine 178x13"),
+        Shown("standardize", "given statistics, 1x20"),
     ),
     "conv2d": (
         Shown("Conv2d", "1x64x56x56 to 64, k3"),
@@ -96,6 +99,7 @@ LADDERS: dict[str, tuple[Shown, ...]] = {
     "max_pool2d": (
         Shown("max_pool2d", "8x64x112x112, k3 s2 p1"),
         Shown("max_pool2d", "photographs 2x3x427x640, k2"),
+        Shown("max_pool2d", "8x64x112x112, k3 s2 p1, indices"),
         Shown("max_pool2d", "1x8x8x8, k2 s2"),
     ),
     "avg_pool2d": (Shown("avg_pool2d", "8x64x112x112, k2 s2"), Shown("avg_pool2d", "8x512x7x7, k7")),
@@ -103,6 +107,8 @@ LADDERS: dict[str, tuple[Shown, ...]] = {
         Shown("batch_norm", "8x64x56x56, training"),
         Shown("batch_norm", "8x64x56x56, inference"),
         Shown("batch_norm", "8x64x56x56, training, residual, relu"),
+        Shown("batch_norm", "256x512, training"),
+        Shown("batch_norm", "64x64x56x56, training"),
     ),
     "max_pool2d_backward": (Shown("max_pool2d_backward", "8x64x112x112, k3 s2 p1"),),
     "avg_pool2d_backward": (Shown("avg_pool2d_backward", "8x64x112x112, k2 s2"),),
