@@ -37,7 +37,7 @@ RUNGS: tuple[Rung, ...] = (
     R("standardize", "numba",  "loops",      "the same loops, compiled, in the order of memory",           "fastml._jit.standardize:loops", ships=True),
     R("standardize", "cython", "loops",      "the same loops, feature by feature: a stride per value",     "fastml._core.standardize:loops"),
     R("standardize", "cython", "rows",       "in the order of memory, vectors, threads",                   "fastml._core.standardize:rows", ships=True),
-    R("standardize", "cython", "streamed",   "past the caches; here plain stores are faster (measured)",   "fastml._core.standardize:streamed"),
+    R("standardize", "cython", "streamed",   "past the caches, through a buffer that fills lines: slower",   "fastml._core.standardize:streamed"),
     R("conv2d",      "numpy",  "loops",      "the definition: seven loops",                                "fastml._ref.conv2d:loops"),
     R("conv2d",      "numpy",  "im2col",     "all patches copied out, one matrix product by BLAS",         "fastml._ref.conv2d:im2col", ships=True),
     R("conv2d",      "numpy",  "winograd_row", "F(2, 3) by hand along rows: 4 multiplications for 6",        "fastml._ref.conv2d_winograd:winograd_row", needs="3 x 3 kernels, stride 1, dilation 1"),

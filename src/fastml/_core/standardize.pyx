@@ -43,10 +43,7 @@ def rows(
     floating[:, ::1] out,  # OUT (rows, columns); may be x itself
     Py_ssize_t n_threads,
 ):
-    """In the order of memory, a vector of columns at a time. Limited by memory: one read and one write of x.
-
-    Threads go from the last rows to the first: those are what the pass for the statistics left in the cache.
-    """
+    """In the order of memory, a vector of columns at a time. Limited by memory: one read and one write of x."""
     cdef Py_ssize_t n = x.shape[0], columns = x.shape[1], i, task
     cdef Py_ssize_t step = max(CHUNK // columns, 1), tasks = (n + step - 1) // step
     cdef double few[FEW]
@@ -62,7 +59,7 @@ def rows(
             _some_rows(&x[0, 0], n, columns, axis, &mean[0], &scale[0], factor, &out[0, 0])
         return
     for task in prange(tasks, nogil=True, num_threads=n_threads, schedule="static"):
-        i = (tasks - 1 - task) * step
+        i = task * step
         _some_rows(&x[i, 0], min(step, n - i), columns, axis, &mean[0 if axis == 0 else i],
                    &scale[0 if axis == 0 else i], factor, &out[i, 0])
 
@@ -101,8 +98,8 @@ def streamed(
 ):
     """Past the caches: a plain store is said to read the line that it writes to, a quarter of all bytes that then move.
 
-    A prediction that failed: on the processors this was measured on (AMD, Zen 4), whole lines that are written in order
-    are not read, and this takes up to twice the time of plain stores. So it does not ship.
+    Such stores want whole lines, so rows of any length go through a buffer, which costs more than they save: this takes
+    up to twice the time of plain stores (AMD, Zen 4). So it does not ship.
     """
     cdef Py_ssize_t n = x.shape[0], columns = x.shape[1], task
     cdef Py_ssize_t step = max(BUFFER // columns, 1), tasks = (n + step - 1) // step
@@ -111,7 +108,7 @@ def streamed(
     cdef double[::1] factor = np.empty(columns)
     _factors(columns, &scale[0], &factor[0], <floating>0)
     for task in prange(tasks, nogil=True, num_threads=n_threads, schedule="static"):
-        _streamed_rows(x, axis, mean, scale, (tasks - 1 - task) * step, step, &factor[0], &buffer[threadid(), 0], out)
+        _streamed_rows(x, axis, mean, scale, task * step, step, &factor[0], &buffer[threadid(), 0], out)
 
 
 cdef void _streamed_rows(
