@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 """Ladders that are no operation's, or stand beside one, in NumPy and Numba alone: read them, change them, run them.
 
 A module has
@@ -13,6 +12,3 @@ A module has
 
 `pca` has `STEPS` alone: its cases are those of the operation.
 """
-=======
-"""Steps of ladders that no operation has: whole algorithms, or what is faster to learn from than to use."""
->>>>>>> 836d08c (The chapter of the matrix product; panels whose loop leaves nothing over; steps of ladders may import Numba)
