@@ -179,7 +179,7 @@ FAILS = {
     "compiled": "from 2^24 on float32 are 2 apart, and each value between 1 and 2 counts as 2",
     "two": "from 2^23 on float32 are 1 apart: millions of roundings of up to a half show in the fifth digit",
 }
-SKIP = {("python", "16 Mi float32"): "as Python's floats 16 Mi values take half a gigabyte"}
+SKIP = {("python", "16 Mi float32"): "interpreted: 16 Mi of Python's floats take half a gigabyte"}
 
 
 def values(n: int) -> tuple[Array]:
