@@ -39,6 +39,11 @@ def test_rounds_alternate_also_where_they_go_on():
     assert "".join(order) == "cbaabccba"
 
 
+def test_a_clock_that_a_file_replaces_is_not_looked_at(monkeypatch):
+    monkeypatch.setattr("time.perf_counter", lambda: 0.0)
+    assert timing.best([lambda: None], 0.001) > 0
+
+
 def test_the_best_call_of_a_block_counts_and_the_first_does_not(monkeypatch):
     now = [0.0]
     durations = iter([0.001, 0.001, 5.0, 3.0, 4.0, 6.0])
@@ -48,6 +53,6 @@ def test_the_best_call_of_a_block_counts_and_the_first_does_not(monkeypatch):
         calls.append(name)
         now[0] += next(durations)
 
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing, "perf_counter", lambda: now[0])
     assert timing.best([lambda: call("a"), lambda: call("b")], 9.0) == pytest.approx(3.0)
     assert "".join(calls) == "ababab"

@@ -7,6 +7,7 @@
     assembly                 the hot loop of a compiled kernel
     report, page, plot       results as a table, as a page, as a picture
     exercises/               tasks, starters, solutions; `exercise` says what the grader asks of each
-    grader, judge, native    the grader, its half that runs a student's code, and compilers
+    grader, judge, checking  the grader, its half that runs a student's code, and the question whether that is right
+    native                   a student's function from a file in Python, C or Cython
     cli/                     the command `fastml`
 """

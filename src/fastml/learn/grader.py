@@ -87,14 +87,20 @@ def check(name: str, path: Path, limit: float = LIMIT, patience: float = PATIENC
 
 
 def _run(command: list[str], output: IO[bytes], environment: dict[str, str], patience: float) -> int | None:
-    """The status of a process when it has ended; None if it had to be ended."""
+    """The status of a process when it has ended; None if it had to be ended. What it has started ends with it."""
     nothing = subprocess.DEVNULL
-    with subprocess.Popen(command, stdin=nothing, stdout=output, stderr=output, env=environment) as process:
+    process = subprocess.Popen(
+        command, stdin=nothing, stdout=output, stderr=output, env=environment, start_new_session=True
+    )
+    try:
         for _ in range(math.ceil(patience / TICK)):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return process.wait(TICK)
-        process.kill()
-    return None
+        return None
+    finally:  # also where the user interrupts
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _lines(report: Path) -> list[dict[str, Any]]:
@@ -109,4 +115,5 @@ def _ended(code: int, errors: Path, limit: float) -> str:
         return f"it did not end within {limit:g} seconds of processor time"
     if code < 0:
         return f"it crashed the interpreter: {signal.Signals(-code).name}"
-    return f"it ended the interpreter with status {code}: {errors.read_text(errors='replace').strip()[-500:]}"
+    last = errors.read_text(errors="replace").strip()[-500:]
+    return f"it ended the interpreter with status {code}{f': {last}' if last else ''}"

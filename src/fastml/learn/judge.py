@@ -1,35 +1,30 @@
 """The grader's half that runs a student's code: is it right, and is it fast? `fastml.learn.grader` starts it.
 
-Every result is asked for in an array full of one NaN, between two zones that must stay as they are; inputs lie between
-NaN and are compared with what they were; then each value is compared with float64. Who is right is timed.
+A file is loaded, checked case by case (`fastml.learn.checking`), and, if it is right, timed against the solution.
 """
 
-import inspect
 import json
 import os
 import resource
+import secrets
 import statistics
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from fastml.learn import checking, exercises, native, timing
+from fastml.learn.checking import Function, Wrong
+from fastml.learn.exercise import Exercise
 
-from fastml.learn import exercises, native, timing
-from fastml.learn.exercise import Array, Exercise
-
-ZONE = 4096  # bytes before and after each array
-# One NaN that no computation gives.
-POISON: dict[str, Any] = {"float32": np.uint32(0x7FC0DEAD), "float64": np.uint64(0x7FF800000000DEAD)}
-REPEATS = 4  # with several threads: a race does not always show
 BLOCK = 0.012  # seconds; a block is the best of its calls
 ROUNDS, MOST_ROUNDS = 15, 45  # pairs of blocks; more only where 15 leave doubt
-LOADING, TIMING = "loading the file", "timing"
-
-Function = Callable[..., Any]
+LOADING, LARGE, TIMING = "loading the file", "the problem that is timed", "timing"
+# What a file may use of the machine: bytes of memory, of a file that it writes, and of what a crash leaves behind.
+LIMITS = {resource.RLIMIT_DATA: 4 * 2**30, resource.RLIMIT_FSIZE: 64 * 2**20, resource.RLIMIT_CORE: 0}
 
 
 @dataclass(frozen=True)
@@ -50,10 +45,6 @@ class Verdict:
     of_rung: float = 0.0  # 0 where fastml ships nothing for the same
 
 
-class Wrong(Exception):
-    """What is wrong with a result."""
-
-
 def judge(name: str, path: Path, watch: Callable[[str], None] = lambda case: None) -> Verdict:
     """The verdict on a file; `watch` is told each case before it is run. Raises `native.Unavailable`."""
     exercise = exercises.load(name)
@@ -61,132 +52,68 @@ def judge(name: str, path: Path, watch: Callable[[str], None] = lambda case: Non
     with tempfile.TemporaryDirectory() as folder:
         try:
             watch(case)
+            checking.of_ones_own(path)
             function = native.load(path, exercise, Path(folder))
-            for case, inputs in exercise.cases():
+            for case, inputs in (*exercise.cases(), (LARGE, exercise.timed(_seed()))):
                 watch(case)
-                _check_threads(exercise, function, inputs)
+                checking.check(exercise, function, inputs)
             case = TIMING
             watch(case)
-            solution = exercises.solution_for(name, path.suffix)
-            return _race(exercise, function, native.load(solution, exercise, Path(folder)))
+            solution = native.load(exercises.solution_for(name, path.suffix), exercise, Path(folder))
+            return _race(exercise, function, solution)
         except (Wrong, SyntaxError) as error:
             return Verdict("failed", str(error), case)
         except native.Unavailable:
             raise
-        except Exception as error:  # the student's
-            return Verdict("failed", f"it raised {type(error).__name__}: {_short(str(error))}", case)
+        except (Exception, SystemExit) as error:  # the student's
+            return Verdict("failed", _raised(error, path), case)
 
 
-def _short(text: str) -> str:
-    """Numba's messages fill pages; what is wrong stands at the beginning, and where at the end."""
-    return text if len(text) < 1500 else f"{text[:1000]}\n...\n{text[-400:]}"
+def _seed() -> int:
+    """Of a problem that nobody has seen before."""
+    return secrets.randbelow(2**20)
 
 
-class Held:
-    """An array between two zones, and what it and they were."""
-
-    def __init__(self, values: Array, mark: Any):
-        size, kind = values.nbytes, values.dtype
-        self.buffer = np.zeros(2 * ZONE + size + 64, np.uint8)
-        self.start = ZONE + -(self.buffer.ctypes.data + ZONE) % 64  # aligned as fastml's own arrays mostly are
-        self.array: Array = np.ndarray(values.shape, kind, self.buffer, self.start)
-        before = self.buffer[self.start - ZONE : self.start].view(mark.dtype)
-        before[:] = mark
-        self.buffer[self.start + size :][: ZONE - 64].view(np.uint8)[:] = np.resize(before.view(np.uint8), ZONE - 64)
-        self.array[...] = values
-        self.was = self.buffer.copy()
-
-    def changed(self) -> Array:
-        """Bytes that are others, counted from the first of the array."""
-        return np.flatnonzero(self.buffer != self.was) - self.start
-
-    def outside(self) -> str:
-        """Where something was written that is not the array's; nothing if nowhere."""
-        changed, size = self.changed(), self.array.nbytes
-        if (after := changed[changed >= size]).size:
-            return f"{after[0] - size} bytes after its end"
-        if (before := changed[changed < 0]).size:
-            return f"{-before[-1]} bytes before its start"
-        return ""
-
-
-def _check_threads(exercise: Exercise, function: Function, inputs: tuple[Any, ...]) -> None:
-    """Check a case, with each number of threads if the function takes one: the same bits from all."""
-    if not exercise.threads:
-        _check(exercise, function, inputs)
-        return
-    bits = POISON[exercise.dtype].dtype
-    first = _check(exercise, function, inputs, exercise.threads[0])
-    for n_threads in exercise.threads[1:]:
-        for _ in range(REPEATS):
-            again = _check(exercise, function, inputs, n_threads)
-            other = np.argwhere(again.view(bits) != first.view(bits))
-            if other.size:
-                index, threads = tuple(other[0]), f"{n_threads} threads than with {exercise.threads[0]}"
-                values = f"{float(again[index])!r} instead of {float(first[index])!r}"
-                raise Wrong(f"out[{_index(index)}] has other bits with {threads}: {values}")
-
-
-def _check(exercise: Exercise, function: Function, inputs: tuple[Any, ...], *n_threads: int) -> Array:
-    """Run one case; raise Wrong unless the result is right and nothing else was written."""
-    names = [*inspect.signature(exercise.oracle).parameters]
-    wide = [value.astype(np.float64) if isinstance(value, np.ndarray) else value for value in inputs]
-    with np.errstate(all="ignore"):
-        expected, allowed = exercise.oracle(*wide), exercise.allowed(*wide)
-    poison = POISON[exercise.dtype]
-    out = Held(np.full(expected.shape, poison).view(exercise.dtype), np.uint8(0xA5))
-    held = {name: Held(value, value.dtype.type(np.nan)) for name, value in zip(names, inputs, strict=True)}
-    function(*(each.array for each in held.values()), out.array, *n_threads)
-    for name, each in [*held.items(), ("out", out)]:
-        if where := each.outside():
-            raise Wrong(f"it wrote outside {name}: {where}")
-        if name != "out" and each.changed().size:
-            index = np.unravel_index(each.changed()[0] // each.array.itemsize, each.array.shape)
-            raise Wrong(f"it changed its input: {name}[{_index(index)}] is now {each.array[index]!s}")
-    _compare(out.array, expected, allowed, poison)
-    return out.array.copy()
-
-
-def _compare(got: Array, expected: Array, allowed: Any, poison: Any) -> None:
-    limits = np.finfo(got.dtype)
-    with np.errstate(all="ignore"):
-        off = np.abs(got - expected)
-        most = allowed + limits.eps / 2 * np.abs(expected) + float(limits.smallest_subnormal)  # the result is rounded
-        right = (off <= most) | (got == expected) | (np.isnan(got) & np.isnan(expected))
-    unwritten = got.view(poison.dtype) == poison
-    wrong = unwritten | ~right
-    if not wrong.any():
-        return
-    index = tuple(int(i) for i in np.argwhere(wrong)[0])
-    count = f"; of {wrong.size} values, {wrong.sum()} are wrong" if wrong.size > 1 else ""
-    if unwritten[index]:
-        raise Wrong(f"out[{_index(index)}] was never written: it should be {expected[index]:.9g}{count}")
-    bound = np.broadcast_to(most, got.shape)[index]
-    reach = f" to within {bound:.1e}" if np.isfinite(expected[index]) else ""
-    raise Wrong(f"out[{_index(index)}] should be {expected[index]:.9g}{reach}, but is {got[index]:.9g}{count}")
-
-
-def _index(index: Sequence[Any]) -> str:
-    return ", ".join(str(int(i)) for i in index)
+def _raised(error: BaseException, path: Path) -> str:
+    """What a file raised, and in which of its lines. Numba's messages fill pages: how they begin and end will do."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    where, text = f" in line {lines[-1]}" if lines else "", str(error)
+    short = text if len(text) < 1500 else f"{text[:1000]}\n...\n{text[-400:]}"
+    return f"it raised {type(error).__name__}{where}: {short}"
 
 
 def _race(exercise: Exercise, function: Function, solution: Function) -> Verdict:
-    """Time it against the solution, and what fastml ships, in alternating blocks; then look at its result again."""
-    problems = [exercise.timed(seed) for seed in (1, 2)]  # two that take turns: an answer that is kept is wrong
-    extra = (min(2, os.cpu_count() or 1),) if exercise.threads else ()
-    wide = [[v.astype(np.float64) if isinstance(v, np.ndarray) else v for v in inputs] for inputs in problems]
-    outs = [np.full(exercise.oracle(*inputs).shape, np.nan, exercise.dtype) for inputs in wide]
+    """Time it against the solution, and what fastml ships, in alternating blocks.
 
-    def block(run: Function, *more: int) -> Callable[[], float]:
+    Two problems take turns, and change places before each block of the student's, whose results are looked at after it:
+    an answer that is kept is wrong.
+    """
+    problems = [exercise.timed(_seed()) for _ in range(2)]
+    answers = [checking.right_answer(exercise, inputs) for inputs in problems]
+    outs = [checking.poisoned(exercise, expected) for expected, _ in answers]
+    n_threads = (min(2, os.cpu_count() or 1),) if exercise.threads else ()
+    for n in n_threads:
+        checking.use_threads(n)
+
+    def block(run: Function, *more: int) -> float:
         calls = [lambda p=inputs, o=out: run(*p, o, *more) for inputs, out in zip(problems, outs, strict=True)]
-        return lambda: timing.best(calls, BLOCK)
+        return timing.best(calls, BLOCK)
 
-    blocks = [block(function, *extra), block(solution, *extra)]
-    if exercise.rung:
-        blocks.append(block(exercise.rung))
-    verdict = _raced(lambda rounds, first: timing.alternate(blocks, rounds, first), exercise.stars)
-    _check_threads(exercise, function, exercise.timed(3))
-    return verdict
+    def students() -> float:
+        for one, other in zip(*problems, strict=True):
+            one[...], other[...] = other.copy(), one.copy()
+        answers.reverse()
+        for out, (expected, _) in zip(outs, answers, strict=True):
+            out[...] = checking.poisoned(exercise, expected)
+        seconds = block(function, *n_threads)
+        for out, answer in zip(outs, answers, strict=True):
+            checking.compare(out, *answer)
+        return seconds
+
+    blocks = [students, lambda: block(solution, *n_threads)]
+    if rung := exercise.rung:
+        blocks.append(lambda: block(rung))
+    return _raced(lambda rounds, first: timing.alternate(blocks, rounds, first), exercise.stars)
 
 
 def _raced(measure: Callable[[int, int], list[tuple[float, ...]]], stars: Sequence[float]) -> Verdict:
@@ -210,8 +137,16 @@ def _raced(measure: Callable[[int, int], list[tuple[float, ...]]], stars: Sequen
     return Verdict("passed", f"right, and {reached}", stars=sum(low >= star for star in stars), **known)
 
 
+def _limit(what: int, most: int) -> None:
+    """Set a limit of this process, as far as it is its own to set."""
+    _, hard = resource.getrlimit(what)
+    resource.setrlimit(what, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
 def main(name: str, path: str, report: str, limit: str) -> None:
     """Write a line of JSON for each case, and one for the verdict; a case may take `limit` seconds of processor."""
+    for what, most in LIMITS.items():
+        _limit(what, most)
     with open(report, "w", encoding="utf-8") as file:
 
         def say(**what: Any) -> None:
@@ -219,8 +154,8 @@ def main(name: str, path: str, report: str, limit: str) -> None:
             file.flush()
 
         def watch(case: str) -> None:
-            used, (_, hard) = resource.getrusage(resource.RUSAGE_SELF), resource.getrlimit(resource.RLIMIT_CPU)
-            resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime + float(limit)) + 1, hard))
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime + float(limit)) + 1)
             say(case=case)
 
         try:

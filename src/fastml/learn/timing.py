@@ -7,8 +7,8 @@ interval around it says whether it says enough.
 
 import math
 import statistics
-import time
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any
 
 CONFIDENCE = 0.95
@@ -24,12 +24,12 @@ def best(calls: Sequence[Callable[[], Any]], seconds: float) -> float:
     """
     for call in calls:
         call()
-    least, end = math.inf, time.perf_counter() + seconds
-    while time.perf_counter() < end:
+    least, end = math.inf, perf_counter() + seconds
+    while perf_counter() < end:
         for call in calls:
-            start = time.perf_counter()
+            start = perf_counter()
             call()
-            least = min(least, time.perf_counter() - start)
+            least = min(least, perf_counter() - start)
     return least
 
 

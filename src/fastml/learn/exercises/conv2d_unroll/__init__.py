@@ -42,7 +42,7 @@ EXERCISE = Exercise(
     cases,
     oracle,
     allowed,
-    timed=lambda seed: problem(16, 58, 58, 16, seed),
+    timed=lambda seed: problem(16, 10, 502, 16, seed),
     stars=(0.3, 0.6, 0.8),
     rung=rung,
 )

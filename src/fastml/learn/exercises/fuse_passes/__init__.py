@@ -44,7 +44,7 @@ EXERCISE = Exercise(
     oracle,
     allowed,
     timed=lambda seed: problem(64, 56 * 56 * 16, seed),
-    stars=(0.75, 0.8, 0.87),  # three passes are not three times as slow: two of them write what they have just read
+    stars=(0.55, 0.77, 0.87),  # two passes have the first
     rung=rung,
     sizes=lambda x, scale, shift, residual, out: x.shape,
 )
