@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import typer.testing
+from rich.console import Console
 
 import fastml
 from fastml.learn import exercises, grader, ladder, machine, native, roofline, stages, versus
-from fastml.learn.cli import app
+from fastml.learn.cli import app, show
 from fastml.learn.judge import Verdict
 from tests.test_dispatch import python
 
@@ -97,6 +98,17 @@ def test_caches_are_those_of_the_system_or_typical_ones(monkeypatch):
     assert machine.processor()
 
 
+def test_a_cache_that_is_broken_or_cannot_be_written_is_no_obstacle(run, rates, monkeypatch):
+    run("roofline")
+    (kept,) = Path("cache", "fastml").iterdir()
+    kept.write_text(kept.read_text()[:99])
+    assert "kept in" in run("roofline") and len(rates) == 2 * len(json.loads(kept.read_text())["rates"])
+    Path("a file").touch()
+    monkeypatch.setattr(machine.platformdirs, "user_cache_path", lambda name: Path("a file", name))
+    text = run("roofline")
+    assert "cannot be written" in text and "memory" in text
+
+
 def test_exercises_are_listed(run):
     assert [row["name"] for row in json.loads(run("learn", "list", "--json"))] == [*exercises.NAMES]
     text = run("learn", "list")
@@ -138,9 +150,18 @@ def test_hints_are_given_one_after_the_other(run):
     assert "Hint 1" in text and "Hint 2" not in text
 
 
-def test_solutions_are_shown(run):
+@pytest.mark.parametrize("columns", [40, 160])
+def test_solutions_are_shown_whole(run, columns, monkeypatch):
+    monkeypatch.setattr(show, "console", lambda: Console(width=columns))
     code = exercises.file("sum_accumulators", "solution", "c").read_text()
     assert run("learn", "solution", "sum_accumulators", "--language", "c") == code
+
+
+def test_nothing_is_lost_in_a_narrow_terminal(run, compared, monkeypatch):
+    monkeypatch.setattr(show, "console", lambda: Console(width=60))
+    text = run("versus", "max_pool2d", "--case", "1x8x8x8", "--peer", "NumPy")
+    assert all(number in text for number in ("1.000", "0.500", "0.50")) and "…" not in text
+    assert "…" not in run("info") + run("learn", "list")
 
 
 @pytest.mark.parametrize(
@@ -149,13 +170,22 @@ def test_solutions_are_shown(run):
         (("start", "nonsense"), "there is no exercise 'nonsense'"),
         (("check", "nonsense"), "there is no exercise 'nonsense'"),
         (("check", "column_means"), "there is no column_means here; begin with: fastml learn start column_means"),
-        (("check", "column_means", "--file", "missing.py"), "there is no missing.py"),
+        (("check", "column_means", "--file", "missing.py"), "there is no file missing.py"),
         (("check", "column_means", "--hint", "4"), "--hint"),
+        (("check", "column_means", "--file", "."), "column_means is done in numba, and . is none of these"),
         (("solution", "column_means", "--language", "c"), "column_means can be done in numba; got 'c'"),
     ],
 )
 def test_mistakes_are_named_and_are_status_2(run, words, message):
     assert message in run("learn", *words, status=2)
+
+
+def test_a_folder_that_cannot_be_written_is_named(run, monkeypatch):
+    def refused(*paths):
+        raise PermissionError(13, "Permission denied", "column_means.py")
+
+    monkeypatch.setattr(grader.shutil, "copyfile", refused)
+    assert "Permission denied: 'column_means.py'" in run("learn", "start", "column_means", status=2)
 
 
 def test_what_is_not_installed_is_named(run, monkeypatch):
@@ -236,7 +266,7 @@ def compared(monkeypatch):
     return asked
 
 
-def test_comparisons_say_where_fastml_loses(run, compared):
+def test_comparisons_say_where_fastml_loses(run, compared, monkeypatch):
     text = run("versus", "max_pool2d", "--peer", "NumPy", "--rounds", "3")
     assert "max_pool2d, 1x8x8x8, k2 s2, float32: NumPy, 0.50" in text.partition("Where fastml loses:")[2]
     assert {(op, peer, rounds) for op, _, _, _, peer, rounds in compared} == {("max_pool2d", "NumPy", 3)}
@@ -247,7 +277,12 @@ def test_comparisons_say_where_fastml_loses(run, compared):
     assert [(row["against"], row["ratio"], row["threads"]) for row in rows] == [
         ("fastml numba", 2.0, fastml.get_num_threads())
     ]
-    assert "nobody to compare with" in run("versus", "moments", "--peer", "nonsense", status=2)
+    message = run("versus", "moments", "--peer", "nonsense", status=2)
+    assert "there is no 'nonsense' to compare; here are fastml cython, " in message
+    assert "there is no 'nonsense'" in run("versus", "moments", "--fastml", "nonsense", status=2)
+    assert "no case has 'nonsense' in its name" in run("versus", "moments", "--case", "nonsense", status=2)
+    monkeypatch.setattr(versus, "peers", lambda *case: [])
+    assert "nobody to compare with" in run("versus", "moments", status=2)
 
 
 def test_of_all_operations_one_case_each_is_compared(run, compared):
@@ -277,5 +312,12 @@ def test_a_report_of_a_benchmark_file_compares(run, rates, measured, compared):
     text = Path("fastml-report.html").read_text()
     assert "From x.json, 2026-01-02." in text and "1 comparisons; fastml loses 1" in text
     assert "fastml: " in run("report", "missing.json", status=2)
-    Path("x.json").write_text("{}")
-    assert "fastml: " in run("report", "x.json", status=2)
+    for text in ("{}", "no JSON", "[]"):
+        Path("x.json").write_text(text)
+        assert "fastml: x.json is not what `make bench` leaves: " in run("report", "x.json", status=2)
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_anything_is_measured(run, rates, measured, compared):
+    for output in (".", "missing/page.html"):
+        assert f"fastml: {output} cannot be written" in run("report", "--output", output, status=2)
+    assert rates == measured == compared == []

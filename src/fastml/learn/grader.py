@@ -67,9 +67,9 @@ def check(name: str, path: Path, limit: float = LIMIT, patience: float = PATIENC
     """
     language = {suffix: language for language, suffix in exercises.SUFFIXES.items()}.get(path.suffix, "")
     if language not in exercises.languages(name):
-        raise ValueError(f"{name} is done in {', '.join(exercises.languages(name))}, not in a file like {path.name}")
-    if not path.exists():
-        raise FileNotFoundError(f"there is no {path}")
+        raise ValueError(f"{name} is done in {', '.join(exercises.languages(name))}, and {path} is none of these")
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
     environment = {**os.environ, **({} if exercises.load(name).threads else ONE_THREAD)}  # one against one
     with tempfile.TemporaryDirectory() as folder:
         report, errors = Path(folder, "report"), Path(folder, "errors")

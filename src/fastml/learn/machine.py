@@ -5,6 +5,7 @@
 ['backend', 'backends', 'blas', 'cores']
 """
 
+import contextlib
 import datetime
 import hashlib
 import importlib
@@ -109,8 +110,8 @@ def rates(
     `track` goes through the rows while they are measured: for a progress bar.
     """
     path = kept_at()
-    if path.exists() and not fresh:
-        return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    if not fresh and (kept := _kept(path)):
+        return kept
     roofline.forget()
     rows = []
     for row in track([*_questions()]):
@@ -120,9 +121,18 @@ def rates(
             rate = roofline.bandwidth(row["kind"], row["bytes"], row["threads"])
         rows.append({**row, "per_second": rate})
     measured = {"machine": processor(), **_build(), "date": str(datetime.date.today()), "rates": rows}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(measured, indent=1), encoding="utf-8")
+    with contextlib.suppress(OSError):  # a cache that cannot be written is no reason to lose what was measured
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(measured, indent=1), encoding="utf-8")
     return measured
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    """What was kept; nothing where nothing was, or only a part of it."""
+    try:
+        return json.loads(_text(path) or "{}")  # type: ignore[no-any-return]
+    except ValueError:
+        return {}
 
 
 def disturbed(rows: list[dict[str, Any]]) -> bool:

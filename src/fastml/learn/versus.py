@@ -105,6 +105,11 @@ def pairs(
     unknown = [*({*ops} - {*OPS}), *({*dtypes} - {*DTYPES})]
     if unknown:
         raise ValueError(f"there is no {unknown[0]!r}; operations are {', '.join(OPS)}, dtypes {', '.join(DTYPES)}")
+    if not any(case in one.name for one in BENCH if not ops or one.op in ops):
+        raise ValueError(f"no case has {case!r} in its name")
+    names = dict.fromkeys(contender.name for op in ops or OPS for contender in known(op))
+    if unknown := [name for name in (own, *wanted) if name not in names]:
+        raise ValueError(f"there is no {unknown[0]!r} to compare; here are {', '.join(names)}")
     return [
         (one, dtype, peer)
         for one in BENCH

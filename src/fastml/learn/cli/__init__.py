@@ -11,6 +11,7 @@ app = typer.Typer(
     name="fastml",
     help="CPU kernels behind machine learning's everyday operations: measure them, learn from them.",
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -16,8 +16,8 @@ from fastml.learn.cli import show
 from fastml.learn.judge import Verdict
 
 app = typer.Typer(name="learn", help="Exercises with a grader: make it right, make it fast.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(metavar="EXERCISE", help="Its name; `fastml learn list` has them.")]
-Language = Annotated[str, typer.Option("--language", "-l", help="numba, or c or cython where it is offered.")]
+Name = Annotated[str, typer.Argument(metavar="EXERCISE", help="The name of an exercise, as in `fastml learn list`.")]
+Language = Annotated[str, typer.Option("--language", "-l", help="Take numba, or c or cython where the list has it.")]
 STATUS = {"passed": 0, "failed": 1, "noisy": 3}  # 2 is that of a wrong command
 COLOURS = {"passed": "green", "failed": "red", "noisy": "yellow"}
 
@@ -41,7 +41,7 @@ def list_them(as_json: show.Json = False) -> None:
 @app.command()
 def start(name: Name, language: Language = "numba") -> None:
     """Copy the starter of an exercise into this folder, and say what to do. Nothing is overwritten."""
-    with show.refusing(ValueError, FileExistsError):
+    with show.refusing(ValueError, OSError):
         path = grader.start(name, Path(), language)
     console = show.console()
     console.print(Markdown(exercises.task(name)), width=show.READABLE)
@@ -51,12 +51,15 @@ def start(name: Name, language: Language = "numba") -> None:
 @app.command()
 def check(
     name: Name,
-    file: Annotated[Path | None, typer.Option(help="Your file; default: the one that `start` made here.")] = None,
-    hint: Annotated[int, typer.Option(min=0, max=3, help="Show hints, up to this one, and do not grade.")] = 0,
+    file: Annotated[Path | None, typer.Option(help="Grade this file, not the one that `start` made here.")] = None,
+    hint: Annotated[int, typer.Option(min=0, max=3, help="Show the hints up to this one, and do not grade.")] = 0,
     as_json: show.Json = False,
 ) -> None:
-    """Grade your file: is it right, is it fast? Status 0 if it passes, 1 if not, 3 if it is too noisy to say."""
-    with show.refusing(ValueError, FileNotFoundError, native.Unavailable):
+    """Grade your file: is it right, and is it fast? This takes a few seconds, and up to half a minute.
+
+    The exit status is 0 if it passes, 1 if it fails, 2 for a wrong command, and 3 if the machine is too noisy to say.
+    """
+    with show.refusing(ValueError, OSError, native.Unavailable):
         if hint:
             hints = exercises.hints(name)[:hint]
             text = "\n\n".join(f"## Hint {i}\n\n{text}" for i, text in enumerate(hints, 1))
@@ -87,7 +90,7 @@ def _panel(name: str, verdict: Verdict) -> Panel:
 
 @app.command()
 def solution(name: Name, language: Language = "numba") -> None:
-    """Show how it can be done."""
+    """Show how it can be done: the shipped solution."""
     with show.refusing(ValueError):
         offered = exercises.languages(name)
         if language not in offered:
@@ -95,4 +98,4 @@ def solution(name: Name, language: Language = "numba") -> None:
         path = exercises.file(name, "solution", language)
     lexer = {"numba": "python"}.get(language, language)
     console, code = show.console(), path.read_text(encoding="utf-8")
-    console.print(Syntax(code, lexer)) if console.is_terminal else print(code, end="")
+    console.print(Syntax(code, lexer).highlight(code), soft_wrap=True, end="")  # whole lines, however long

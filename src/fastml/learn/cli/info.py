@@ -7,7 +7,7 @@ from fastml.learn.cli import show
 
 
 def info(as_json: show.Json = False) -> None:
-    """What fastml found here: build, instruction set, threads, BLAS, versions."""
+    """Show what fastml found here: its build, the instruction set, threads, BLAS libraries and versions."""
     found = machine.description()
     if as_json:
         show.as_json(found)

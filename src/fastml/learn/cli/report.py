@@ -1,5 +1,6 @@
 """`fastml report [FILE]`"""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,15 +10,15 @@ from fastml.learn import machine, page
 from fastml.learn import report as results
 from fastml.learn.cli import show
 
-File = Annotated[Path | None, typer.Argument(metavar="[FILE]", help="What `make bench` left; default: a fresh run.")]
-Ops = Annotated[list[str] | None, typer.Option("--op", help="Time this operation; default: all, or with a FILE none.")]
+File = Annotated[Path | None, typer.Argument(metavar="FILE", help="Take comparisons from what `make bench` left.")]
+Ops = Annotated[list[str] | None, typer.Option("--op", help="Time this operation, not all; or not none, with a FILE.")]
 
 
 def report(
     file: File = None,
     op: Ops = None,
-    output: Annotated[Path, typer.Option(help="Where to write the page.")] = Path("fastml-report.html"),
-    rounds: Annotated[int, typer.Option(min=1, help="Blocks of each rung and pair; the median counts.")] = 3,
+    output: Annotated[Path, typer.Option(help="Write the page into this file.")] = Path("fastml-report.html"),
+    rounds: Annotated[int, typer.Option(min=1, help="Time so many blocks of each. The median counts.")] = 3,
     as_json: show.Json = False,
 ) -> None:
     """Write one HTML page with this machine's roofline, ladders, and comparisons with other libraries.
@@ -26,10 +27,11 @@ def report(
     are those of the file.
     """
     benches, origin = None, ""
-    with show.refusing(OSError, ValueError, KeyError):
+    with show.refusing(OSError, ValueError):
+        _writable(output)  # before minutes of measuring
         if file:
-            data, benches = results.load(file)
-            origin = f"From {file.name}, {data['datetime'][:10]}."
+            benches, date = _loaded(file)
+            origin = f"From {file.name}, {date}."
         ladders = _ladders(op or ([] if file else None), rounds)
     if not file:
         benches, origin = _compared(ladders, rounds), "In pairs, just now."
@@ -39,6 +41,21 @@ def report(
         show.as_json({"page": str(output), "machine": found, "roofline": rates, "ladders": ladders})
     else:
         show.console().print(f"Written: {output}")
+
+
+def _writable(path: Path) -> None:
+    folder = path.parent
+    if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+        raise ValueError(f"{path} cannot be written; choose another place with --output")
+
+
+def _loaded(file: Path) -> tuple[dict[tuple[str, str, str], Any], str]:
+    """What is in a benchmark file, and its date. Raises ValueError where it is something else."""
+    try:
+        data, benches = results.load(file)
+        return benches, data["datetime"][:10]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is not what `make bench` leaves: {error!r}") from None
 
 
 def _ladders(ops: list[str] | None, rounds: int) -> list[list[dict[str, Any]]]:

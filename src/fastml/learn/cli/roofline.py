@@ -9,12 +9,12 @@ from fastml.learn.cli import show
 
 
 def roofline(
-    fresh: Annotated[bool, typer.Option("--fresh", help="Measure anew, also what was measured before.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what was measured before.")] = False,
     as_json: show.Json = False,
 ) -> None:
-    """What this machine can do at best: flops, and bytes from each level of memory, by number of threads.
+    """Show what this machine can do at best: flops, and bytes from each level of memory, by number of threads.
 
-    Measured once on each machine (a few seconds; close other programs), then kept.
+    It is measured once on each machine, which takes a few seconds, and then kept. Close other programs before.
     """
     found = machine.rates(fresh, show.progress("measuring"))
     if as_json:
@@ -23,7 +23,9 @@ def roofline(
     rates, console = found["rates"], show.console()
     threads = sorted({row["threads"] for row in rates})
     heads = [f"{n} thread{'s' * (n > 1)}" for n in threads]
-    console.print(f"{found['machine']}, {found['isa']}, measured on {found['date']}; kept in {machine.kept_at()}")
+    path = machine.kept_at()
+    kept = f"kept in {path}" if path.exists() else f"not kept, as {path} cannot be written"
+    console.print(f"{found['machine']}, {found['isa']}, measured on {found['date']}; {kept}", soft_wrap=True)
     table = show.table("multiplications and additions", *heads, title="GFLOP/s", numbers=len(heads))
     for dtype in dict.fromkeys(row["dtype"] for row in rates if row["what"] == "flops"):
         table.add_row(dtype, *_cells(rates, threads, dtype=dtype))

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs, and nothing else.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for other programs, and nothing else.")]
 T = TypeVar("T")
 READABLE = 100  # columns of prose
 
@@ -38,10 +38,11 @@ def as_json(value: Any) -> None:
 
 
 def table(*heads: str, title: str = "", numbers: int = 0) -> Table:
-    """An empty table whose last `numbers` columns are aligned to the right."""
+    """An empty table whose last `numbers` columns are aligned to the right, and are not broken."""
     made = Table(title=title or None, title_justify="left")
     for i, head in enumerate(heads):
-        made.add_column(head, justify="right" if i >= len(heads) - numbers else "left")
+        number = i >= len(heads) - numbers
+        made.add_column(head, justify="right" if number else "left", no_wrap=number, overflow="fold")
     return made
 
 

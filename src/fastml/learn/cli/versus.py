@@ -6,20 +6,20 @@ import typer
 
 from fastml.learn.cli import show
 
-Ops = Annotated[list[str] | None, typer.Argument(metavar="[OP]...", help="Operations; default: a case of each.")]
-Peers = Annotated[list[str] | None, typer.Option(help="Whom to compare with; default: all that are installed.")]
+Ops = Annotated[list[str] | None, typer.Argument(metavar="OP", help="Compare these operations; not one case of all.")]
+Peers = Annotated[list[str] | None, typer.Option(help="Compare with this one, not with all that are installed.")]
 
 
 def versus(
     op: Ops = None,
-    case: Annotated[str, typer.Option(help="Part of a case's name.")] = "",
-    dtype: Annotated[list[str] | None, typer.Option(help="float32 or float64; default: those of the case.")] = None,
-    own: Annotated[str, typer.Option("--fastml", help="Which of ours.")] = "fastml cython",
+    case: Annotated[str, typer.Option(help="Take only the cases with this in their name.")] = "",
+    dtype: Annotated[list[str] | None, typer.Option(help="Take only float32, or only float64.")] = None,
+    own: Annotated[str, typer.Option("--fastml", help="Take this one of fastml's own.")] = "fastml cython",
     peer: Peers = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Pairs of blocks; the median of their ratios counts.")] = 7,
+    rounds: Annotated[int, typer.Option(min=1, help="Time so many pairs of blocks. The median ratio counts.")] = 7,
     as_json: show.Json = False,
 ) -> None:
-    """Time fastml against what else is installed, in pairs; and say where it loses.
+    """Time fastml against what else is installed, in pairs, and say where it loses.
 
     A ratio is the peer's time over fastml's: above 1, fastml is faster.
     """
@@ -51,10 +51,10 @@ def _one_of_each(pairs: list[tuple[Any, str, str]]) -> list[tuple[Any, str, str]
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:
-    heads = ("operation", "case", "dtype", "fastml", "peer", "ms", "peer's ms", "ratio", "from", "to")
+    heads = ("case", "peer", "ms", "peer's ms", "ratio", "from", "to")
     table = show.table(*heads, numbers=5, title=f"peer / {rows[0]['fastml']}, {rows[0]['threads']} threads")
     for row in rows:
-        words = [row[key] for key in ("op", "case", "dtype", "fastml", "against")]
+        words = f"{row['op']}: {row['case']}, {row['dtype']}", row["against"]
         times = [f"{row[key] * 1e3:.3f}" for key in ("ours", "peer")]
         ratios = [f"{row[key]:.2f}" for key in ("ratio", "low", "high")]
         table.add_row(*words, *times, *ratios, style="red" if row["ratio"] < 1 else "")
