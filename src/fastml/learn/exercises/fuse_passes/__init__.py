@@ -44,7 +44,7 @@ EXERCISE = Exercise(
     oracle,
     allowed,
     timed=lambda seed: problem(64, 56 * 56 * 16, seed),
-    stars=(0.55, 0.77, 0.87),  # two passes have the first
+    stars=(0.6, 0.77, 0.87),  # two passes have the first
     rung=rung,
     sizes=lambda x, scale, shift, residual, out: x.shape,
 )
