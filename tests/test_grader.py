@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -74,9 +75,12 @@ ENDS = {
 
 
 @pytest.mark.parametrize("code", ENDS, ids=ENDS.values())
-def test_a_file_that_ends_the_process_or_does_not_end_is_survived(code, tmp_path):
+def test_a_file_that_ends_the_process_or_does_not_end_is_survived(code, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     patience = 2 if "sleep" in code else 60
-    verdict = grader.check("column_means", written(tmp_path, "column_means", code), limit=1, patience=patience)
+    path = written(tmp_path, "column_means", code)
+    verdict = grader.check("column_means", path, limit=1, patience=patience)
+    assert [*tmp_path.iterdir()] == [path]  # nothing is left behind
     assert (verdict.outcome, verdict.reason) == ("failed", ENDS[code])
     assert verdict.case == "one value" or "sleep" in code  # two seconds may not be enough to begin
 

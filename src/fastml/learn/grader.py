@@ -70,8 +70,9 @@ def check(name: str, path: Path, limit: float = LIMIT, patience: float = PATIENC
         raise ValueError(f"{name} is done in {', '.join(exercises.languages(name))}, and {path} is none of these")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    environment = {**os.environ, **({} if exercises.load(name).threads else ONE_THREAD)}  # one against one
+    threads = {} if exercises.load(name).threads else ONE_THREAD  # one against one
     with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, **threads, "TMPDIR": folder}  # what a killed process leaves is removed, too
         report, errors = Path(folder, "report"), Path(folder, "errors")
         command = [sys.executable, "-P", "-m", "fastml.learn.judge", name, str(path.resolve()), str(report), str(limit)]
         with errors.open("wb") as output:
