@@ -162,7 +162,7 @@ def test_loops_of_numba_s_own_count_threads_too(tmp_path):
     if numba_threads() < 2:
         pytest.skip("Numba has one thread here")
     verdict = judge.judge("threads_same_bits", written(tmp_path, "x", code))
-    assert re.search(r"out\[0\] has other bits with 2 threads than with 1", verdict.reason), verdict
+    assert re.search(r"out\[0\] has other bits with [23] threads than with 1", verdict.reason), verdict
 
 
 def numba_threads():
