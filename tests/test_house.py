@@ -41,6 +41,7 @@ ARROWS = (
     ("estimators/", "estimators ops _validate _dispatch _threads _linalg", "scipy.sparse sklearn rich tqdm"),
     ("layers/", "layers _validate _dispatch _threads", ""),
     ("learn/roofline.py", "learn _validate _threads _cpu", ""),
+    ("learn/ladders/dispatch.py", "_cpu get_num_threads standardize", ""),
     ("learn/ladders/", "", "numba"),
     (
         "learn/",

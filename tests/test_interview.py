@@ -1,4 +1,4 @@
-"""The interview questions: every page has its parts. Its cells, which check what it says, run when the site is built."""
+"""The interview questions: every page has its parts. Its cells check what it says, when the site is built."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,6 @@ def section(page, title):
     found = re.search(rf"^## {title}\b.*?(?=^## |\Z)", page.read_text(), re.MULTILINE | re.DOTALL)
     assert found, f"{page.name} has no {title!r}"
     return found[0]
-
 
 
 @pytest.mark.parametrize("page", PAGES, ids=stem)
