@@ -55,10 +55,12 @@ def _greater(a, b):
 
 @inline
 def _across(row, taps, stride, dilation, out):
-    for j in range(out.size):
+    """Stride and dilation are unsigned: vectors where the stride is 1, and single loads elsewhere, not gathers."""
+    n = U(out.size)
+    for j in range(n):
         out[j] = row[j * stride]
-    for k in range(1, taps):
-        for j in range(out.size):
+    for k in range(ONE, U(taps)):
+        for j in range(n):
             out[j] = _greater(out[j], row[j * stride + k * dilation])
 
 
@@ -74,15 +76,12 @@ def _maxima(plane, padded, kernel_h, kernel_w, top, stride_w, pad_left, dilation
             source = plane[y]
             for j in range(w):
                 inside[j] = _greater(inside[j], source[j])
-    if stride_w == 2:  # a constant stride becomes shuffles
-        _across(padded, kernel_w, 2, dilation_w, out)
-    else:
-        _across(padded, kernel_w, stride_w, dilation_w, out)
+    _across(padded, kernel_w, U(stride_w), U(dilation_w), out)
 
 
 @inline
 def _keep(row, stride, place, places, best):
-    for j in range(best.size):
+    for j in range(U(best.size)):
         value = row[j * stride]
         take = (value > best[j]) | ((value != value) & (best[j] == best[j]))
         places[j] = place if take else places[j]
@@ -111,10 +110,10 @@ def _maxima_with_places(
         padded[pad_left : pad_left + w] = plane[y]
         for kx in range(kernel_w):
             place = plane.dtype.type(ky * dilation_h * w + kx * dilation_w)
-            if stride_w == 2:
+            if stride_w == 2:  # signed and constant: gathers, which here are faster than branches
                 _keep(padded[kx * dilation_w :], 2, place, places, out)
             else:
-                _keep(padded[kx * dilation_w :], stride_w, place, places, out)
+                _keep(padded[kx * dilation_w :], U(stride_w), place, places, out)
     for j in range(out.size):
         place = np.int32(places[j])
         indices[j] = -1 if place == EXACT else top * w + j * stride_w - pad_left + place
