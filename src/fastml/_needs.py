@@ -5,7 +5,7 @@ depend on these.
 """
 
 from collections.abc import Callable
-from math import gcd
+from math import gcd, prod
 from typing import Any
 
 
@@ -138,6 +138,8 @@ PAYS: dict[str, Callable[[Any], bool]] = {
     "up to 160 taps, rows of full vectors": _few_taps,
     "up to 16 windows (4 of 1 x 1) of 64 taps or more, for 16 outputs a group; or one that is the image": _few_pixels,
     "one output a group and fewer than 12 channels, or 3 and one channel": _few_outputs,
+    # Each tap is a call of NumPy, which takes longer than a few windows do.
+    "as many windows as taps, or more": lambda p: prod(p.out.shape[1:]) >= p.kernel_h * p.kernel_w,
     # Vectors of 2 x 8 outputs would be empty for the greater part; a dot product does with one output.
     "fewer than 8 outputs a group": lambda problem: problem.grad_out.shape[1] // problem.groups < 8,
     "tiles of 2 x 2 take the least work": lambda problem: _tile(problem) == 2,

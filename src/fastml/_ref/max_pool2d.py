@@ -45,6 +45,34 @@ def windows(
         indices[...] = np.where(hit.any(axis=-1), chosen, -1)
 
 
+def taps(
+    x, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, out, indices, n_threads
+):
+    """A tap of all windows is a strided part of the image: one maximum of whole arrays for each tap."""
+    _, h, w = x.shape
+    _, out_h, out_w = out.shape
+    place = np.arange(h * w).reshape(h, w)
+    out[...], indices[...] = -np.inf, -1
+    for ky in range(kernel_h):
+        i, y = _inside(ky * dilation_h - pad_top, stride_h, out_h, h)
+        for kx in range(kernel_w):
+            j, z = _inside(kx * dilation_w - pad_left, stride_w, out_w, w)
+            best, value = out[:, i, j], x[:, y, z]
+            if indices.size:
+                where = indices[:, i, j]
+                better = (where < 0) | (~(value <= best) & ~np.isnan(best))  # the first of equals, and the first NaN
+                np.copyto(where, place[y, z], where=better)
+            np.maximum(best, value, out=best)
+
+
+def _inside(offset, stride, windows, size):
+    """Which windows have a tap in the image, along one axis, and where these taps are: two slices."""
+    first = max(-(offset // stride), 0)
+    count = max(min((size - 1 - offset) // stride + 1, windows) - first, 0)
+    start = offset + first * stride
+    return slice(first, first + count), slice(start, start + count * stride, stride)
+
+
 def _windows(
     x, fill, out_h, out_w, kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w
 ):
