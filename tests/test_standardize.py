@@ -286,10 +286,16 @@ def test_what_no_kernel_can_read_is_standardized_in_tiles(kind, shape, order, ax
     close(fastml.standardize(X, axis=axis), out)
 
 
-def test_a_denormal_std_does_not_make_nan_of_zero():
+@AXES
+@pytest.mark.parametrize("backend", ["cython", "numba", "numpy"])
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_a_denormal_std_does_not_make_nan_of_zero(backend, n_threads, axis):
     x = np.array([[5.0, 7.0]], np.float32)
-    result = fastml.standardize(x, mean=np.array([5.0, 6.0]), std=np.array([1e-310, 1.0]))
-    assert result.tolist() == [[0.0, 1.0]]
+    mean, std = np.array([5.0, 6.0]), np.array([1e-310, 1.0])
+    if axis == 1:
+        x = x.T.copy()
+    result = fastml.standardize(x, mean=mean, std=std, axis=axis, backend=backend, n_threads=n_threads)
+    assert result.ravel().tolist() == [0.0, 1.0]
 
 
 def test_an_outlier_in_the_first_row_costs_no_digits_of_the_mean():
