@@ -85,8 +85,11 @@ cdef void _sums_of_rows(
         for j in range(width):
             if x[i * stride + j] == x[i * stride + j]:
                 d = x[i * stride + j]
-                total[j] += w * (d - mean[j]) * (d - mean[j]) if deviations else w * d
-                found[j] += w
+                if deviations:
+                    total[j] += w * (d - mean[j]) * (d - mean[j])
+                else:
+                    total[j] += w * d
+                    found[j] += w
     for j in range(width):
         if deviations:
             m2[j] = total[j] if count[j] else 0
