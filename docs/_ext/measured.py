@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
-from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
 from fastml.learn import plot
@@ -42,10 +41,10 @@ def stale(row: dict[str, Any]) -> bool:
 def shown(ladder: str, case: str, rung: str) -> list[list[dict[str, Any]]]:
     """Of each case with `case` in its name the rows, or those of one rung; of rungs that do not serve it, none.
 
-    Raises ExtensionError where nothing is left.
+    Raises LookupError where nothing is left.
     """
     if ladder not in ladders():
-        raise ExtensionError(f"{FILE.name} has no ladder {ladder!r}; python -m benches.ladder measures it")
+        raise LookupError(f"{FILE.name} has no ladder {ladder!r}; python -m benches.ladder measures it")
     found = []
     for rows in ladders()[ladder]["stages"]:
         left = [row for row in rows if f"{row['backend']} {row['rung']}" == rung] if rung else rows
@@ -53,7 +52,7 @@ def shown(ladder: str, case: str, rung: str) -> list[list[dict[str, Any]]]:
         if left and case in rows[0]["case"]:
             found.append(left)
     if not found:
-        raise ExtensionError(f"{FILE.name} has no rung {rung!r} of {ladder} on a case with {case!r} in its name")
+        raise LookupError(f"{FILE.name} has no rung {rung!r} of {ladder} on a case with {case!r} in its name")
     return found
 
 
@@ -89,16 +88,27 @@ def provenance(ladder: str, rows: list[dict[str, Any]]) -> str:
     return line + " **†: measured on older code**, which has changed since." * any(map(stale, rows))
 
 
-class Measured(SphinxDirective):
+class Figures(SphinxDirective):
+    required_arguments = 1
+    option_spec: ClassVar[dict[str, Any]] = {"case": str}
+
+    def rows(self, rung: str = "") -> list[list[dict[str, Any]]]:
+        """What is shown; the page is made anew when the file changes."""
+        self.env.note_dependency(str(FILE))
+        try:
+            return shown(self.arguments[0], self.options.get("case", ""), rung)
+        except LookupError as problem:
+            raise self.error(str(problem)) from None
+
+
+class Measured(Figures):
     """A ladder's tables, or with `:rung:` that rung's rows, a case in each."""
 
-    required_arguments = 1
     option_spec: ClassVar[dict[str, Any]] = {"rung": str, "case": str}
 
     def run(self) -> list[nodes.Node]:
         ladder, rung = self.arguments[0], self.options.get("rung", "")
-        self.env.note_dependency(str(FILE))
-        found = shown(ladder, self.options.get("case", ""), rung)
+        found = self.rows(rung)
         if rung:
             lines = table("case", [(f"{row['case']}{' †' * stale(row)}", row) for (row,) in found])
         else:
@@ -110,16 +120,12 @@ class Measured(SphinxDirective):
         return [made]
 
 
-class Roofline(SphinxDirective):
+class Roofline(Figures):
     """The rungs of one case of a ladder below the lines of memory and arithmetic; by default of its first case."""
-
-    required_arguments = 1
-    option_spec: ClassVar[dict[str, Any]] = {"case": str}
 
     def run(self) -> list[nodes.Node]:
         ladder = self.arguments[0]
-        self.env.note_dependency(str(FILE))
-        rows = [row for row in shown(ladder, self.options.get("case", ""), "")[0] if "seconds" in row]
+        rows = [row for row in self.rows()[0] if "seconds" in row]
         points = [(row["flops"] / row["bytes"], row["flops"] / row["seconds"] / 1e9, label(row).replace("`", ""))
                   for row in rows]  # fmt: skip
         picture = plot.roofline(ladders()[ladder]["rates"], points, named=True)

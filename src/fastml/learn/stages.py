@@ -161,11 +161,12 @@ def every(name: str) -> list[Shown]:
 
 
 def find(name: str, part: str = "") -> list[Shown]:
-    """Those with `part` in the case's name; of an empty part, the first one.
+    """Those with `part` in the case's name, or the one that is called just that; of an empty part, the first one.
 
     Raises ValueError for a ladder or a case that does not exist.
     """
     found = [shown for shown in every(name) if part in shown.case][: None if part else 1]
+    found = [shown for shown in found if shown.case == part] or found
     if not found:
         cases = "; ".join(shown.case for shown in every(name))
         raise ValueError(f"{name} has no case with {part!r} in its name; there are {cases}")
