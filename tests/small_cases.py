@@ -42,6 +42,7 @@ MATRICES = (
     ("257x5", normal(257, 5)),
     ("3x129", normal(3, 129)),
     ("67x65 with NaN", _holes(67, 65)),
+    ("9x259", normal(9, 259)),
     ("5x7 after NaN, offset", lambda: np.vstack((np.full((2, 7), np.nan), normal(3, 7, offset=1e6)()))),
     ("7x5 after NaN, offset", lambda: np.hstack((np.full((7, 2), np.nan), normal(7, 3, offset=1e6)()))),
     ("constant", lambda: np.full((13, 4), 14.62)),

@@ -15,7 +15,8 @@ from fastml._core._types cimport floating
 cdef enum:
     BLOCK = 256  # rows of a column block
     ROW_BLOCK = 1024  # values of a block of contiguous ones
-    PANEL = 64  # columns of a column block: their shifts and sums are 1.5 KiB and stay in the first-level cache
+    PANEL = 64  # columns of a task
+    WIDE = 256  # columns of a column block at most: their shifts and sums are 6 KiB and stay in the first-level cache
 
 
 cdef struct Stats:
@@ -129,15 +130,15 @@ cdef inline void merge_rows(
     Stats* a, const floating* x, const double* weight, Py_ssize_t rows, Py_ssize_t after, Py_ssize_t stride,
     Py_ssize_t width, const double* origin,
 ) noexcept nogil:
-    """Merge `rows` rows into the statistics of `width` <= PANEL columns, each row `stride` values after the last.
+    """Merge `rows` rows into the statistics of `width` <= WIDE columns, each row `stride` values after the last.
 
     A block has rows from each of four places, a quarter of all rows apart; those left over join the last one. `weight`,
     one for each row, may be NULL. Vectors take up to 3 values more than there are columns, which must be in memory: as
     many rows come `after` these, or the last of these are left over.
     """
-    cdef double total[PANEL]
-    cdef double squares[PANEL]
-    cdef double shift[PANEL]
+    cdef double total[WIDE]
+    cdef double squares[WIDE]
+    cdef double shift[WIDE]
     cdef Py_ssize_t padded = (width + 3) // 4 * 4, start = 0, length, last, rest, i, j, k
     cdef Py_ssize_t quarter = (rows if padded == width else max(rows - max(3 - after, 0), 0)) // 4
     cdef bint more = rows > 0

@@ -5,7 +5,9 @@ from libc.string cimport memset
 
 import numpy as np
 
-from fastml._core._stats cimport BLOCK, PANEL, Stats, heaviest_of, merge, merge_row, merge_rows, origin_of
+from fastml._core._stats cimport (
+    BLOCK, PANEL, WIDE, Stats, heaviest_of, merge, merge_row, merge_rows, origin_of
+)
 from fastml._core._types cimport floating
 
 
@@ -151,7 +153,7 @@ def blocks(
     """
     cdef Py_ssize_t rows = x.shape[0], columns = x.shape[1], features = x.shape[1 - axis]
     cdef const double* weight = &sample_weight[0] if sample_weight.shape[0] else NULL
-    cdef Py_ssize_t panels = (columns + PANEL - 1) // PANEL
+    cdef Py_ssize_t panels = (columns + WIDE - 1) // WIDE
     # about 64 tasks; a wide matrix has enough panels, a narrow one is cut into chunks of rows as well
     cdef Py_ssize_t chunks = 1 if axis == 1 else min(max(64 // panels, 1), (rows + BLOCK - 1) // BLOCK)
     cdef double[:, :, ::1] scratch = np.zeros((chunks, features, 3))
@@ -191,9 +193,9 @@ cdef void _one_panel(
     Py_ssize_t panel, const double* origin, Stats* partial,
 ) noexcept nogil:
     cdef Py_ssize_t first = rows * chunk // chunks // 4 * 4, last = rows * (chunk + 1) // chunks // 4 * 4
-    cdef Py_ssize_t column = panel * PANEL
+    cdef Py_ssize_t column = panel * WIDE
     if chunk == chunks - 1:
         last = rows
     merge_rows(&partial[chunk * columns + column], x + first * columns + column,
                NULL if weight is NULL else weight + first, last - first, rows - last,
-               columns, min(PANEL, columns - column), origin + column)
+               columns, min(WIDE, columns - column), origin + column)
