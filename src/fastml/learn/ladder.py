@@ -39,11 +39,11 @@ def measure(
     entries = _chosen(made.entries, only)
     with equal_threads() as n_threads:
         rows = [_row(made, entry) for entry in entries]
-        calls: dict[int, Callable[[], Any]] = {}
+        calls: dict[int, Callable[[], Any]] = {}  # by number of the entry
         for i in track([*range(len(entries))]):
             if call := _checked(made, entries[i], rows[i]):
                 calls[i] = call
-        blocks = [functools.partial(block, call) for call in calls.values()]
+        blocks = [functools.partial(_block, entries[i], call) for i, call in calls.items()]
         times: list[tuple[float, ...]] = []
         for i in track([*range(rounds)]):
             times += timing.alternate(blocks, 1, first=i)
@@ -58,6 +58,11 @@ def measure(
         above[rows[i]["backend"]] = column
     least = {"bytes": made.least.bytes, "flops": made.least.flops, "bound": bound, "unit": made.unit}
     return [row | least | {"threads": n_threads} for row in rows]
+
+
+def _block(entry: Entry, call: Callable[[], Any]) -> float:
+    with entry.within():
+        return block(call)
 
 
 def _chosen(entries: Collection[Entry], only: Collection[str]) -> list[Entry]:
@@ -84,7 +89,8 @@ def _checked(made: Stage, entry: Entry, row: dict[str, Any]) -> Callable[[], Any
             _refuse_if_wrong(row, case)
         return None
     call = entry.prepare()
-    row["error"] = made.error(call())
+    with entry.within():
+        row["error"] = made.error(call())
     if entry.fails and not row["error"] < PEERS_TOLERANCE:
         row["note"] = "wrong"
         return None

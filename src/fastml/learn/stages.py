@@ -11,6 +11,7 @@ the call of the kernel. Or it is one of `fastml.learn.ladders`, made of steps.
 import importlib
 import pkgutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache, partial
 from typing import Any
@@ -51,6 +52,7 @@ class Entry:
     idea: str
     kernel: str  # "module:function"
     prepare: Callable[[], Callable[[], Any]]  # makes the call to time
+    within: Callable[[], AbstractContextManager[None]] = nullcontext  # in which it runs this rung
     fails: str = ""
     ships: bool = False
     why_not: str = ""  # it is not timed
@@ -208,14 +210,15 @@ def _of_case(name: str, shown: Shown) -> Stage:
 def _of_rung(rung: Rung, case: Case) -> Entry:
     problem = _problem(rung.op, case)
     ships = rung == _dispatch.choose(rung.op, problem, rung.backend)
-    entry = Entry(rung.backend, rung.name, rung.idea, rung.kernel, partial(_call, rung, case), rung.fails, ships)
+    within = partial(_dispatch.forced, rung) if case.op == rung.op else nullcontext
+    entry = Entry(rung.backend, rung.name, rung.idea, rung.kernel, partial(_call, rung, case), within, rung.fails, ships)
     if rung.backend == "numba" and "numba" not in fastml.configuration()["backends"]:
         return replace(entry, why_not="Numba is not installed")
     if not _dispatch.serves(rung, problem):
         return replace(entry, why_not=f"needs {rung.needs}")
     if (rung.backend, rung.name) == PURE_PYTHON and _size(case, DTYPE) > MOST_INTERPRETED:
         small = min((one for one in BENCH if one.op == case.op), key=lambda one: _size(one, one.dtypes[0]))
-        check = small.name, lambda: harness.error(small, DTYPE, _call(rung, small)())
+        check = small.name, lambda: _error(entry, partial(harness.error, small, DTYPE), _call(rung, small))
         runs = _size(small, DTYPE) <= MOST_INTERPRETED
         return replace(entry, why_not="interpreted: takes minutes here", smaller=check if runs else None)
     return entry
@@ -237,19 +240,18 @@ def _problem(op: str, case: Case) -> Any:
 
 
 def _call(rung: Rung, case: Case) -> Callable[[], Any]:
-    """The call that runs a rung, whatever else is called in between."""
+    """The call that users make, with weights prepared; where `case` is the operation's own, any rung may be forced."""
     arguments = case.arguments(DTYPE)
     if case.op != rung.op:  # there contenders name the rung
         contender = next(one for one in known(case.op) if one.name == f"fastml {rung.backend} {rung.name}")
         return contender.prepare(case, *arguments)
     args, options = arguments
-    call = case.call(case.implementation, args, {**options, "backend": rung.backend})
+    return case.call(case.implementation, args, {**options, "backend": rung.backend})
 
-    def forced() -> Any:
-        with _dispatch.forced(rung):
-            return call()
 
-    return forced
+def _error(entry: Entry, error: Callable[[Any], float], call: Callable[[], Any]) -> float:
+    with entry.within():
+        return error(call())
 
 
 def _of_contender(name: str, case: Case) -> Entry:
@@ -275,7 +277,7 @@ def _of_steps(name: str, case: str) -> Stage:
     entries = [
         Entry("step", step.__name__, _idea(step), f"{module.__name__}:{step.__name__}",
               partial(partial, step, *arguments),
-              fails.get(step.__name__, ""), why_not=skip.get((step.__name__, case), ""))
+              fails=fails.get(step.__name__, ""), why_not=skip.get((step.__name__, case), ""))
         for step in module.STEPS
     ]  # fmt: skip
     return Stage(
