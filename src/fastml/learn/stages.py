@@ -211,7 +211,8 @@ def _of_rung(rung: Rung, case: Case) -> Entry:
     problem = _problem(rung.op, case)
     ships = rung == _dispatch.choose(rung.op, problem, rung.backend)
     within = partial(_dispatch.forced, rung) if case.op == rung.op else nullcontext
-    entry = Entry(rung.backend, rung.name, rung.idea, rung.kernel, partial(_call, rung, case), within, rung.fails, ships)
+    prepare = partial(_call, rung, case)
+    entry = Entry(rung.backend, rung.name, rung.idea, rung.kernel, prepare, within, rung.fails, ships)
     if rung.backend == "numba" and "numba" not in fastml.configuration()["backends"]:
         return replace(entry, why_not="Numba is not installed")
     if not _dispatch.serves(rung, problem):
