@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import json
 import re
+import statistics
 import sys
 from pathlib import Path
 
@@ -112,6 +113,24 @@ def test_commands_name_ladders_and_rungs_that_exist(page):
             rungs = {f"{rung.backend} {rung.name}" for rung in _dispatch.rungs(name)} if name in OPS else set()
             rungs |= {f"step {step}" for step in steps(name)}
             assert set(re.findall(r'--rung "([^"]+)"', options)) <= rungs, shown
+
+
+def test_figures_of_ladders_agree_with_those_of_benches():
+    """Both time what users call, on the same machine: the median of ratios has no business to be far from 1."""
+    benches = json.loads((DOCS / "measured" / "benches.json").read_text(encoding="utf-8"))["benchmarks"]
+    rows = {
+        (bench["extra_info"]["op"], bench["extra_info"]["case"]): bench["stats"]["median"]
+        for bench in benches
+        if (bench["extra_info"]["dtype"], bench["extra_info"]["contender"]) == (stages.DTYPE, "fastml cython")
+    }
+    ratios = []
+    for name in (name for name in MEASURED if name in OPS):
+        for shown, found in zip(stages.chapter(name), MEASURED[name]["stages"], strict=True):
+            ships = [row["seconds"] for row in found if row["ships"] and row["backend"] in ("cython", "fastml")]
+            if (shown.op, shown.case) in rows:
+                ratios += [seconds / rows[shown.op, shown.case] for seconds in ships]
+    assert len(ratios) > 20
+    assert 0.85 < statistics.median(ratios) < 1.15
 
 
 def test_the_file_is_written_ladder_by_ladder(tmp_path, monkeypatch):
