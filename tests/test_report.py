@@ -11,12 +11,13 @@ import pytest
 from benches import figures
 from benches.harness import cells
 from fastml._registry import RUNGS
-from fastml.learn import cases, costs, data, harness, report, resnet18, versus
+from fastml.learn import cases, costs, data, harness, provenance, report, resnet18, versus
 from fastml.learn.peers import conv2d
 
 
 def bench(op: str, contender: str, seconds: float) -> dict[str, Any]:
     info = {"op": op, "case": "a case", "dtype": "float32", "contender": contender, "threads": 2, "isa": "v3"}
+    info["kernels"] = provenance.operation_hash(op)
     info |= {"max_error": 0.02 if contender == "scikit-learn" else 1e-7, "small": op == "avg_pool2d"}
     rates = {"GB/s": 1 / seconds, "GFLOP/s": 2 / seconds, "% of roofline": 0.2 / seconds}
     return {"extra_info": {**info, **rates}, "stats": {"median": seconds}}
@@ -32,13 +33,14 @@ def results(tmp_path):
     rows = [bench(op, *row) for op, contenders in times.items() for row in contenders.items()]
     machine = {"machine": "x", "cpu": {"brand_raw": "a processor"}, "fastml": {"numpy": "2.0"}}
     path = tmp_path / "results.json"
-    path.write_text(json.dumps({"datetime": "2026-01-02T03:04", "machine_info": machine, "benchmarks": rows}))
+    found = {"datetime": "2026-01-02T03:04", "machine_info": machine, "benchmarks": rows}
+    path.write_text(json.dumps({**found, "commit_info": {"id": "0123456789", "dirty": True}}))
     return path
 
 
 def test_the_table_compares_with_everybody_who_entered(results):
     lines = report.render(results).splitlines()
-    assert lines[0] == "2026-01-02, a processor, 2 threads, v3; numpy 2.0."
+    assert lines[:2] == ["2026-01-02, a processor, 2 threads, v3;", "commit 0123456+, numpy 2.0."]
     assert "| PCA | a case | float32 | 2.00 | 1000 GFLOP/s | 100 |  | 0.500 | 3.00 |" in lines
     assert "| moments | a case | float32 | 500 | 2.00 GB/s | 0 | 1000 | 4.00 |  |" in lines
 
