@@ -12,6 +12,7 @@ from sklearn.decomposition import TruncatedSVD as Theirs
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
+import fastml
 from fastml import TruncatedSVD
 from fastml.estimators import truncated_svd as module
 from tests.test_incremental_pca import data, sensitivity
@@ -243,3 +244,18 @@ def test_number_of_checks():
     ours = [name_of(check) for _, check in estimator_checks_generator(TruncatedSVD())]
     assert ours == [name_of(check) for _, check in PAIRS]
     assert len(PAIRS) >= 45
+
+
+@pytest.mark.parametrize("shape", [(2**40, 3), (4, 2**40)], ids=str)
+@pytest.mark.parametrize("method", ["PCA.fit", "PCA.fit_transform", "TruncatedSVD.fit", "IncrementalPCA.partial_fit"])
+def test_what_no_memory_holds_is_refused_and_not_read(method, shape):
+    """A single value that claims to be 26 or 35 TB; to look for NaN in all of it would take hours."""
+    X = np.lib.stride_tricks.as_strided(np.ones(1), shape, (0, 0))
+    name, _, fit = method.partition(".")
+    with pytest.raises(ValueError, match=r"^X of shape .* takes .* bytes, this machine has"):
+        getattr(getattr(fastml, name)(2), fit)(X)
+
+
+def test_incremental_pca_refuses_many_columns_that_no_memory_holds():
+    with pytest.raises(ValueError, match=r"^X of shape .* takes .* bytes, this machine has"):
+        fastml.IncrementalPCA(2).fit(np.lib.stride_tricks.as_strided(np.ones(1), (4, 2**40), (0, 0)))

@@ -11,6 +11,7 @@ from sklearn.utils import assert_all_finite, check_array, gen_batches
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastml import _linalg
+from fastml._validate.arrays import size_fits
 from fastml.estimators import FLOATS, accepted, as_before_if_refused, for_kernels, left_to_sklearn, projected
 from fastml.estimators.progress import progress
 from fastml.ops.pca import Scatter, scatter
@@ -95,6 +96,8 @@ class IncrementalPCA(decomposition.IncrementalPCA):
                 delattr(self, name)
             rows = None if left_to_sklearn(self) or sparse.issparse(X) else self._to_cut(X)
             if rows is None or rows.shape[1] > MOST_COLUMNS:
+                if rows is not None:
+                    size_fits(rows.shape, rows.dtype.itemsize, "X")  # it is all read at once
                 super().fit(X)
             else:
                 self._fit_batches(rows)
@@ -159,6 +162,7 @@ class IncrementalPCA(decomposition.IncrementalPCA):
         if left_to_sklearn(self) or sparse.issparse(X) or ("components_" in vars(self) and not here):
             return None
         array: NDArray[Any] = validate_data(self, X, **CHECKS, reset=not here) if check_input else X
+        size_fits(array.shape, array.itemsize, "X")
         if not for_kernels(array) or (array.shape[1] > MOST_COLUMNS and not here):
             return None
         return array

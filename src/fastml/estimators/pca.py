@@ -12,6 +12,7 @@ from sklearn.utils import assert_all_finite, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from fastml import _linalg
+from fastml._validate.arrays import size_fits
 from fastml.estimators import FLOATS, accepted, as_before_if_refused, for_kernels, left_to_sklearn, projected
 from fastml.ops.pca import PCAResult, pca
 
@@ -94,6 +95,8 @@ class PCA(decomposition.PCA):
         if left_to_sklearn(self) or k == 0:
             return None
         array = accepted(self, X, **CHECKS)
+        if for_kernels(array):
+            size_fits(array.shape, array.itemsize, "X")  # or the search for NaN, below, would go through it first
         if not for_kernels(array) or array.shape[0] == 1 or self._is_refused(array.shape, k):
             return None
         try:

@@ -10,6 +10,7 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import validate_data
 
 from fastml import _linalg
+from fastml._validate.arrays import size_fits
 from fastml.estimators import as_before_if_refused, for_kernels, left_to_sklearn
 from fastml.ops.moments import moments
 from fastml.ops.pca import scatter
@@ -52,8 +53,10 @@ class TruncatedSVD(decomposition.TruncatedSVD):
         with as_before_if_refused(self):
             if not left_to_sklearn(self) and self.algorithm == "randomized":
                 array = validate_data(self, X, **CHECKS, ensure_all_finite=False)
-                if for_kernels(array) and self._is_exact(array.shape) and self._fit_on_kernels(array):
-                    return array @ self.components_.T
+                if for_kernels(array):
+                    size_fits(array.shape, array.itemsize, "X")
+                    if self._is_exact(array.shape) and self._fit_on_kernels(array):
+                        return array @ self.components_.T
             return super().fit_transform(X)
 
     def _is_exact(self, shape: tuple[int, ...]) -> bool:
