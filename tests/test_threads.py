@@ -107,6 +107,11 @@ def test_threadpoolctl_limits_every_setting_but_the_argument():
     assert fastml.get_num_threads() == 4
 
 
+def test_a_limit_that_comes_before_the_first_call_is_obeyed():
+    code = "import fastml, threadpoolctl\nwith threadpoolctl.threadpool_limits(1): print(fastml.get_num_threads())"
+    assert printed(code) == "1"
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs sched_setaffinity")
 def test_one_processor_means_one_thread():
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); " + THREADS

@@ -58,6 +58,9 @@ _HOMES = {
 
 __all__ = sorted(_HOMES)
 
+# It brings OpenMP's runtime: threadpoolctl limits what it finds, and a limit may come before the first call.
+importlib.import_module("fastml._core.baseline._system")
+
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
