@@ -114,8 +114,10 @@ def test_a_limit_that_comes_before_the_first_call_is_obeyed():
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs sched_setaffinity")
 def test_one_processor_means_one_thread():
-    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); " + THREADS
-    assert printed(code) == "1"
+    limit = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+    for code in (limit + THREADS, "import fastml; fastml.get_num_threads(); " + limit + THREADS):
+        assert printed(code) == "1"
+    assert printed(limit + THREADS, OMP_NUM_THREADS="2") == "1"
 
 
 FORK = """if True:

@@ -1,8 +1,8 @@
 """The one thread policy, and NumPy's copy on as many threads.
 
 From the strongest: the argument `n_threads`; `set_num_threads`; FASTML_NUM_THREADS; and else the least of what OpenMP
-would use (OMP_NUM_THREADS, processor affinity) and the cgroup's quota. All but the argument obey limits set by
-threadpoolctl and give small inputs one thread. After a fork the child has one thread: the OpenMP runtime does not
+would use (OMP_NUM_THREADS), the processors that this thread may run on, and the cgroup's quota. All but the argument
+obey limits set by threadpoolctl and give small inputs one thread. After a fork the child has one thread: the OpenMP runtime does not
 survive a fork.
 """
 
@@ -56,6 +56,11 @@ def _cgroup_quota() -> float:
         return math.inf
 
 
+def _processors() -> float:
+    """Processors this thread may run on now; what OpenMP would use goes by those that there were at the import."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else math.inf
+
+
 @cache
 def _environment() -> int | None:
     text = os.environ.get("FASTML_NUM_THREADS")
@@ -94,7 +99,7 @@ def get_num_threads() -> int:
         return 1
     openmp = _system.openmp_max_threads()
     if chosen is None:
-        return int(min(openmp, _cgroup_quota()))
+        return int(min(openmp, _processors(), _cgroup_quota()))
     return min(chosen, openmp) if openmp < _openmp_at_import else chosen
 
 
