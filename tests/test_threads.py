@@ -1,5 +1,6 @@
 """How many threads run, and what calls from many threads, forks and limits of the process do."""
 
+import _thread
 import os
 import sys
 import threading
@@ -118,6 +119,35 @@ def test_one_processor_means_one_thread():
     for code in (limit + THREADS, "import fastml; fastml.get_num_threads(); " + limit + THREADS):
         assert printed(code) == "1"
     assert printed(limit + THREADS, OMP_NUM_THREADS="2") == "1"
+
+
+FEW = """if True:
+    import resource, numpy as np, fastml
+    x, weight = np.ones((2, 8, 64, 64)), np.ones((8, 8, 3, 3))
+    def compute(n_threads):
+        return fastml.conv2d(x, weight, n_threads=n_threads).sum()
+    expected = compute(1)
+    pages = int(open("/proc/self/statm").read().split()[0])
+    limit = pages * resource.getpagesize() + MEBIBYTES * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, -1))
+    few = compute(9) == expected
+    resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+    print(few, compute(9) == expected)"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
+@pytest.mark.parametrize("mebibytes", (4, 12, 30))
+def test_where_threads_cannot_start_one_runs(mebibytes):
+    """Each takes 8 MiB for its stack. OpenMP would end the process."""
+    assert printed(FEW.replace("MEBIBYTES", str(mebibytes))) == "True True"
+
+
+def test_a_thread_asks_once_whether_others_can_start(monkeypatch):
+    made, start = [], _thread.start_new_thread
+    monkeypatch.setattr(_threads, "_team", threading.local())
+    monkeypatch.setattr(_thread, "start_new_thread", lambda *call: made.append(1) or start(*call))
+    assert [_threads.count(n, 0) for n in (1, 3, 2, 3, 4)] == [1, 3, 2, 3, 4]
+    assert len(made) == 2 + 3
 
 
 FORK = """if True:

@@ -2,13 +2,15 @@
 
 From the strongest: the argument `n_threads`; `set_num_threads`; FASTML_NUM_THREADS; and else the least of what OpenMP
 would use (OMP_NUM_THREADS), the processors that this thread may run on, and the cgroup's quota. All but the argument
-obey limits set by threadpoolctl and give small inputs one thread. After a fork the child has one thread: the OpenMP runtime does not
-survive a fork.
+obey limits set by threadpoolctl and give small inputs one thread. After a fork the child has one thread: the OpenMP
+runtime does not survive a fork. So has a call for which the system lets no more threads start.
 """
 
+import _thread
 import math
 import operator
 import os
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ SMALL_WORK = 100_000  # values or multiplications, tens of microseconds: less is
 
 _chosen: int | None = None
 _forked = False
+_team = threading.local()  # .size: the most threads that this one has been seen to get
 _openmp_at_import = _system.openmp_max_threads()  # what threadpoolctl lowers, when it does
 
 
@@ -104,11 +107,42 @@ def get_num_threads() -> int:
 
 
 def count(n_threads: int | None, work: float) -> int:
-    """Threads for one call: the argument if given, else one for little `work` (values or multiplications), else all."""
+    """Threads for one call: the argument if given, else one for little `work` (values or multiplications), else all.
+
+    One, too, where the system does not let so many start.
+    """
     if n_threads is not None:
         asked = _positive(n_threads, "n_threads")
-        return 1 if _forked else asked
-    return 1 if work < SMALL_WORK else get_num_threads()
+        return 1 if _forked else _startable(asked)
+    return 1 if work < SMALL_WORK else _startable(get_num_threads())
+
+
+def _startable(n: int) -> int:
+    """n, or 1 where not so many threads can start now.
+
+    For want of memory, say, or where the number of processes is limited. OpenMP ends the process then, and Python
+    raises an exception; so Python is asked first, by each thread that asks for more than before, as each has its own
+    team of OpenMP's. The C library keeps stacks of threads that have ended for the next ones.
+    """
+    if n <= getattr(_team, "size", 1):
+        return n
+    gate, passed = threading.Event(), threading.Semaphore(0)
+
+    def helper() -> None:
+        gate.wait()
+        passed.release()
+
+    try:
+        for _ in range(n - 1):
+            _thread.start_new_thread(helper, ())  # `Thread.start` waits for ever for one without memory to begin with
+    except (RuntimeError, MemoryError):
+        return 1
+    finally:
+        gate.set()
+    if not all(passed.acquire(timeout=1) for _ in range(n - 1)):
+        return 1
+    _team.size = n
+    return n
 
 
 def copy(source: NDArray[Any], to: NDArray[Any], n_threads: int | None) -> None:
