@@ -1,0 +1,74 @@
+"""Functions run in new interpreters, which may crash, hang or end there; what they return comes back as JSON.
+
+    python -m tests.trust.isolated tests.trust.hostile:attempt 5 < arguments.json
+"""
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+SILENT = ("FASTML_BACKEND", "FASTML_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+MARK = "result: "  # libraries print, too
+
+
+class Died(Exception):
+    """How an interpreter ended that was to return something."""
+
+
+def outcomes(function: str, calls: list[list[Any]], seconds: float = 20, **environment: str) -> list[Any]:
+    """Of each call of "module:function" what it returns, or how the interpreter died: `Died`, which is not raised.
+
+    Calls are made one after the other in one interpreter, and in a new one after each death.
+    """
+    clean = {key: value for key, value in os.environ.items() if key not in SILENT}
+    path = os.pathsep.join([str(ROOT / "src"), str(ROOT), clean.get("PYTHONPATH", "")])
+    found: list[Any] = []
+    while len(found) < len(calls):
+        rest = calls[len(found) :]
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.trust.isolated", function, str(seconds)], input=json.dumps(rest), text=True,
+            capture_output=True, cwd=ROOT, env=clean | {"PYTHONPATH": path} | environment,
+        )  # fmt: skip
+        found += [json.loads(line[len(MARK) :]) for line in done.stdout.splitlines() if line.startswith(MARK)]
+        if len(found) < len(calls):
+            found.append(Died(reason(done.returncode, done.stderr)))
+    return found
+
+
+def reason(status: int, error: str) -> str:
+    if status == -signal.SIGALRM:
+        return "hangs"
+    return signal.Signals(-status).name if status < 0 else f"exit {status}: {error.strip()[-2000:]}"
+
+
+def call(function: str, *arguments: Any, seconds: float = 60, **environment: str) -> Any:
+    """What one call returns in an interpreter of its own; raises Died."""
+    (result,) = outcomes(function, [[*arguments]], seconds, **environment)
+    if isinstance(result, Died):
+        raise result
+    return result
+
+
+def deaths(results: list[Any]) -> int:
+    return sum(isinstance(result, Died) for result in results)
+
+
+def main() -> None:
+    module, _, name = sys.argv[1].partition(":")
+    function = getattr(importlib.import_module(module), name)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which ends the process, whatever it is busy with
+    for arguments in json.load(sys.stdin):
+        signal.setitimer(signal.ITIMER_REAL, float(sys.argv[2]))
+        result = function(*arguments)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        print(f"\n{MARK}{json.dumps(result)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""Too little memory, and memory that is not given back. Functions that other interpreters run come first."""
+
+import contextlib
+import gc
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.trust.figures import Figure
+from tests.trust.isolated import Died, deaths, outcomes
+from tests.trust.work import arrays, calls, operations
+
+MEGABYTE = 2**20
+
+
+def written(n_threads: int) -> dict[str, tuple[dict[str, np.ndarray], Callable[..., Any]]]:
+    """Calls that write into arrays of their caller, with these arrays; some must be copied before a kernel reads them.
+
+    A call that fails leaves all of them as they were.
+    """
+    import fastml
+
+    given = arrays(1)
+    x, X, weight = given["x"][:, ::-1], np.repeat(given["X"], 2, axis=1)[:, ::2], given["weight"][::-1]
+    options: dict[str, Any] = {"n_threads": n_threads}
+    pooled = np.full((4, 32, 44, 44), 7, np.float32)
+    statistics = {"running_mean": np.zeros(32), "running_var": np.ones(32), "num_batches_tracked": np.array([3])}
+
+    def in_place(X: np.ndarray) -> Any:
+        return fastml.StandardScaler(copy=False).fit_transform(X)
+
+    return {
+        "standardize": ({"X": X, "out": np.full(X.shape, 7, np.float32)},
+                        lambda **a: fastml.standardize(**a, **options)),
+        "conv2d": ({"x": x, "weight": weight, "out": np.full(x.shape, 7, np.float32)},
+                   lambda **a: fastml.conv2d(padding=1, **a, **options)),
+        "max_pool2d": ({"x": x, "out": pooled.copy()},
+                       lambda **a: fastml.max_pool2d(kernel_size=3, stride=2, return_indices=True, **a, **options)),
+        "avg_pool2d": ({"x": x, "out": pooled.copy()},
+                       lambda **a: fastml.avg_pool2d(kernel_size=3, stride=2, **a, **options)),
+        "batch_norm": ({"x": x, "out": np.full(x.shape, 7, np.float32), **statistics},
+                       lambda **a: fastml.batch_norm(training=True, momentum=0.1, **a, **options)),
+        "conv2d_backward": ({"grad_out": x, "x": x, "weight": weight},
+                            lambda **a: fastml.conv2d_backward(padding=1, **a, **options)),
+        "pca": ({"X": X}, lambda **a: fastml.pca(n_components=5, **a, **options)),
+        "StandardScaler in place": ({"X": X}, in_place),
+    }  # fmt: skip
+
+
+def starved(name: str, megabytes: float, n_threads: int) -> str:
+    """What a call does that may take so much more address space than there is in use, and what it has changed."""
+    from fastml._core import _memory
+
+    given, run = ready(name, n_threads)
+    given = {key: in_the_layout_of(array) for key, array in given.items()}
+    vars(_memory._kept).clear()  # what kernels worked in
+    before = {key: array.tobytes() for key, array in given.items()}
+    gc.collect()
+    result = limited(megabytes, lambda: run(**given))
+    changed = [key for key in given if given[key].tobytes() != before[key]]
+    return f"{result}, half-written {changed}" if changed and result != "ok" else result
+
+
+@cache
+def ready(name: str, n_threads: int) -> Any:
+    """A call that has been made before, so that imports, kernels and threads are there; and its arrays."""
+    given, run = written(n_threads)[name]
+    run(**{key: array.copy() for key, array in given.items()})
+    return given, run
+
+
+def limited(megabytes: float, action: Callable[[], Any]) -> str:
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    most = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (used + int(megabytes * MEGABYTE), most))
+    try:
+        action()
+        return "ok"
+    except Exception as error:
+        return type(error).__name__.removeprefix("_Array")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def in_the_layout_of(array: np.ndarray) -> np.ndarray:
+    """A copy that kernels can read as it is if they can read the array, and not if they cannot."""
+    if array.flags.c_contiguous:
+        return array.copy()
+    view = np.empty([2 * n for n in array.shape], array.dtype)[tuple(slice(None, None, 2) for _ in array.shape)]
+    view[...] = array
+    return view
+
+
+def first_threads(megabytes: float) -> str:
+    """The first call of a process that is large enough for threads, with so much address space left."""
+    import fastml
+
+    given = arrays(1)
+    fastml.conv2d(given["x"][:1, :, :9, :9], given["weight"])
+    return limited(megabytes, lambda: fastml.conv2d(given["x"], given["weight"], n_threads=4))
+
+
+def refusals() -> dict[str, Callable[[], Any]]:
+    """Calls that raise, some before anything is allocated and some late."""
+    import fastml
+
+    given = arrays(0)
+    x, X, weight = given["x"], given["X"], given["weight"]
+    return {
+        "shape": lambda: fastml.conv2d(x, weight[:, :3]),
+        "dtype": lambda: fastml.conv2d(x, weight.astype(np.float64)),
+        "too large": lambda: fastml.conv2d(x, weight, padding=2**23),
+        "out": lambda: fastml.max_pool2d(x[:, ::-1], 2, out=x),
+        "copied first": lambda: fastml.standardize(X[:, ::2], mean=np.zeros(3)),
+        "indices": lambda: fastml.max_pool2d_backward(x, np.full(x.shape, -5), (*x.shape[:2], 99, 99)),
+        "finite": lambda: fastml.PCA().fit(np.full((9, 3), np.nan)),
+        "statistics": lambda: fastml.batch_norm(x, np.zeros(32), np.zeros(31)),
+        "backend": lambda: fastml.moments(X, backend="none"),
+        "n_threads": lambda: fastml.avg_pool2d(x, 2, n_threads=-1),
+        "layer": lambda: fastml.Conv2d(weight)(x[:, :5]),
+    }
+
+
+def leaked(name: str, times: int) -> tuple[float, float, int]:
+    """What a call leaves behind: objects of Python, bytes of resident memory, and references to its arguments.
+
+    Of three rounds the one that leaves least: what a call leaks it leaks each time, and what it keeps for the next one
+    it keeps once. Python itself keeps some freed objects, which is far less than one per call.
+    """
+    given = arrays(0)
+    run = calls(given)[name] if name in operations() else refusals()[name]
+
+    def repeat() -> None:
+        for _ in range(times):
+            with contextlib.suppress(ValueError, TypeError):
+                run()
+        gc.collect()
+
+    def references() -> int:
+        return sum(map(sys.getrefcount, given.values()))
+
+    readings, before = np.zeros((4, 2)), 0  # made before, as what is counted must not be what counts
+    repeat()
+    for i in range(4):
+        repeat()
+        before = before or references()
+        readings[i] = sys.getallocatedblocks(), resident_bytes()
+    blocks, resident = np.maximum(np.diff(readings, axis=0).min(axis=0), 0) / times
+    return float(blocks), float(resident), references() - before
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def sweep(thorough: bool) -> Iterator[Figure]:
+    """Row 39."""
+    if sys.platform != "linux":
+        return
+    steps = [*np.arange(0, 8, 0.25), *range(8, 100, 2)] if thorough else [0, 1, 2, 4, 8, 16, 32, 64, 128]
+    asked = [[name, float(step), n] for name in written(1) for n in ((1, 2) if thorough else (2,)) for step in steps]
+    results = outcomes("tests.trust.memory:starved", asked, 60, MALLOC_MMAP_THRESHOLD_="65536")  # nothing is kept
+    wrong = [result for result in results if result not in ("ok", "MemoryError")]
+    counts = f"{results.count('ok')} succeed, {results.count('MemoryError')} raise MemoryError"
+    what = f"{len(asked)} calls with little address space left ({counts}): crashes, other errors, half-written arrays"
+    yield Figure(39, what, len(wrong), "= 0")
+    asked = [[float(step)] for step in (range(0, 80, 2) if thorough else (0, 8, 16))]
+    results = [outcomes("tests.trust.memory:first_threads", [one], 60)[0] for one in asked]
+    what = f"{len(asked)} first calls that start 4 threads, with little address space left: processes that end"
+    yield Figure(39, what, deaths(results), "= 0")
+
+
+def leaks(thorough: bool) -> Iterator[Figure]:
+    """Row 40."""
+    times, errors = (2000 if thorough else 200), list(refusals())
+    for what, names in (("calls", operations()), ("calls that raise", errors)):
+        results = outcomes("tests.trust.memory:leaked", [[name, times] for name in names], 300,
+                           FASTML_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")  # fmt: skip
+        found = [[float("nan")] * 3 if isinstance(result, Died) else result for result in results]
+        where = f"by {len(names)} kinds of {what}, {times} times each"
+        most = np.max(found, axis=0).tolist()
+        yield Figure(40, f"objects left behind per call, {where}", most[0], "< 0.5")
+        yield Figure(40, f"bytes of resident memory left behind per call, {where}", most[1], "< 100", "bytes")
+        yield Figure(40, f"references to arguments left behind, {where}", most[2], "= 0")

@@ -1,0 +1,103 @@
+"""The table of docs/reliability.md: every threat, measured here and now, and the same of peers.
+
+    python -m tests.trust.report [--only PART] [--quick] [--write docs/reliability.md]
+
+A full run takes a quarter of an hour. `--quick` is what the tests measure: less of all, and no peers.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fastml.learn import machine
+from fastml.learn.report import publish
+from tests.trust.figures import Figure, shown
+from tests.trust.isolated import ROOT
+from tests.trust.rows import ENVIRONMENT, MEASURED, MISSED, NOT_REACHED, TESTED, THREATS
+
+BEGIN, END = "<!-- reliability: begin -->", "<!-- reliability: end -->"
+COLUMNS = ("row", "threat", "what is measured", "figure", "target", "", "peers", "command")
+
+
+def name_of(measure: Any) -> str:
+    return f"{measure.__module__.rpartition('.')[2]}.{measure.__name__}"
+
+
+def suite(row: int) -> tuple[str, float]:
+    """Run the tests that are about a row: how many there were, and how many failed."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTED[row]]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | ENVIRONMENT.get(row, {}), capture_output=True, text=True)
+    counts = {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", done.stdout.splitlines()[-1])}
+    passed = counts.get("passed", 0)
+    known = counts.get("xfailed", 0)
+    what = f"tests that fail, of {passed + known}" + (f", {known} of which are known to" if known else "")
+    return what, counts.get("failed", 0) + counts.get("error", 0) if passed else float("nan")
+
+
+def quoted(words: tuple[str, ...]) -> str:
+    return " ".join(f'"{word}"' if " " in word else word for word in words)
+
+
+def lines(only: str, thorough: bool) -> Iterator[tuple[Figure, str]]:
+    """Each figure and its command."""
+    for measure in MEASURED:
+        if only in name_of(measure):
+            for figure in measure(thorough):
+                yield figure, f"python -m tests.trust.report --only {name_of(measure)}"
+    for row in TESTED if thorough else ():
+        if only in f"tests of row {row}":
+            what, failed = suite(row)
+            settings = "".join(f"{key}={value} " for key, value in ENVIRONMENT.get(row, {}).items())
+            yield Figure(row, what, failed, "= 0"), f"{settings}pytest {quoted(TESTED[row])}"
+
+
+def cells(figure: Figure, command: str) -> tuple[str, ...]:
+    peers = "; ".join(f"{name} {shown(value)}" for name, value in figure.peers.items())
+    _, why = MISSED.get((figure.row, figure.target), ("", "look into it"))
+    verdict = "reached" if figure.reached else f"not reached: {why}"
+    value = f"{shown(figure.value)} {figure.unit}".strip()
+    return (str(figure.row), THREATS[figure.row], figure.what, value, figure.target, verdict, peers, f"`{command}`")
+
+
+def render(measured: list[tuple[Figure, str]], complete: bool) -> str:
+    """A table in Markdown, and where its figures come from."""
+    origin = machine.origin()
+    versions = ", ".join(f"{key} {value}" for key, value in origin["versions"].items())
+    rows = [cells(*line) for line in sorted(measured, key=lambda line: line[0].row)]
+    missing = [row for row in THREATS if row not in {figure.row for figure, _ in measured}] if complete else []
+    told = sorted({*missing, *NOT_REACHED}) if complete else []
+    return "\n".join(
+        [
+            f"{origin['date']}, {origin['machine']}, {origin['threads']} threads, {origin['isa']}; commit",
+            f"{origin['commit']}, {versions}.",
+            "",
+            "| " + " | ".join(COLUMNS) + " |",
+            "|" + "|".join("--:" if name in ("row", "figure") else "---" for name in COLUMNS) + "|",
+            *("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows),
+            *(["", "Not reached, or not in full:", ""] if told else []),
+            *(f"* {row}, {THREATS[row]}: {NOT_REACHED.get(row, 'needs what is not installed here')}." for row in told),
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What can go wrong at run time, measured.")
+    parser.add_argument("--only", default="", help='part of "hostile.attributes", or "tests of row 6"; default: all')
+    parser.add_argument("--quick", action="store_true", help="what the tests measure: less, and no peers")
+    parser.add_argument("--write", type=Path, help="a file with the two markers")
+    options = parser.parse_args()
+    measured = []
+    for figure, command in lines(options.only, not options.quick):
+        measured.append((figure, command))
+        found = f"{figure.row:3} {figure.what}: {shown(figure.value)} {figure.unit} {figure.target}"
+        print(found + ("" if figure.reached else "  NOT REACHED"), file=sys.stderr)
+    publish(render(measured, not options.only and not options.quick), options.write, BEGIN, END)
+
+
+if __name__ == "__main__":
+    main()

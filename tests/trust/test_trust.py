@@ -1,0 +1,171 @@
+"""Each figure reaches its target, and what measures it notices when it does not."""
+
+import os
+import re
+import signal
+import sys
+import time
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.trust import accuracy, isolated, memory, report, rows
+from tests.trust.figures import Figure, shown
+from tests.trust.isolated import Died, outcomes
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, and limits the address space")
+
+
+@linux
+@pytest.mark.parametrize("measure", rows.MEASURED, ids=report.name_of)
+def test_figures_reach_their_targets(measure):
+    figures = list(measure(False))
+    assert {figure.row for figure in figures} <= rows.THREATS.keys()
+    for figure in figures:
+        holds, _ = rows.MISSED.get((figure.row, figure.target), (figure.target, ""))
+        assert replace(figure, target=holds).reached, f"{figure.what}: {figure.value}, {holds}"
+
+
+def behave(how):
+    """A child's part."""
+    if how == "hang":
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        time.sleep(60)
+    if how == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if how == "raise":
+        raise LookupError("nothing is there")
+    print(how)  # which is no result
+    return [how, os.getpid()]
+
+
+def test_a_crash_and_a_hang_are_noticed_and_the_rest_is_done():
+    asked = [["a"], ["crash"], ["b"], ["hang"], ["raise"], ["c"], ["d"]]
+    found = outcomes("tests.trust.test_trust:behave", asked, 2)
+    assert [str(found[i]).partition(":")[0] for i in (1, 3, 4)] == ["SIGSEGV", "hangs", "exit 1"]
+    assert "nothing is there" in str(found[4])
+    assert isolated.deaths(found) == 3
+    assert [found[i][0] for i in (0, 2, 5, 6)] == ["a", "b", "c", "d"]
+    assert found[5][1] == found[6][1] != found[2][1] != found[0][1]
+
+
+def test_one_call_raises_what_it_died_of():
+    with pytest.raises(Died, match="SIGSEGV"):
+        isolated.call("tests.trust.test_trust:behave", "crash")
+
+
+@linux
+def test_a_leak_is_noticed(monkeypatch):
+    kept = []
+    monkeypatch.setattr(memory, "refusals", lambda: {"leaks": lambda: kept.append(object()), "does not": object})
+    assert memory.leaked("leaks", 500)[0] > 0.9 > 0.5 > memory.leaked("does not", 500)[0]
+
+
+@linux
+def test_a_half_written_array_is_noticed(monkeypatch):
+    def write_and_fail(X, out):
+        out[0] = X[0]
+        raise MemoryError
+
+    def allocate(X, out):
+        out[:] = X
+        return np.empty(2**26)
+
+    X = np.ones(3)
+    made = {"fails": ({"X": X, "out": 2 * X}, write_and_fail), "allocates": ({"X": X, "out": 2 * X}, allocate)}
+    monkeypatch.setattr(memory, "ready", lambda name, n_threads: made[name])
+    assert memory.starved("fails", 1000, 1) == "MemoryError, half-written ['out']"
+    assert memory.starved("allocates", 1000, 1) == "ok"
+    assert memory.starved("allocates", 100, 1) == "MemoryError, half-written ['out']"
+
+
+def test_what_an_import_changes_is_noticed(monkeypatch, tmp_path):
+    (tmp_path / "meddler.py").write_text("import os, numpy\nos.environ['MEDDLED'] = '1'\nnumpy.seterr(over='ignore')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert isolated.call("tests.trust.imports:changed_by", "meddler", False) == ["environment", "np.errstate"]
+
+
+def test_right_digits():
+    assert accuracy.digits(3.14, 3.140314) == pytest.approx(4, abs=1e-3)
+    assert accuracy.digits(0.1, 0.1) == accuracy.MOST_DIGITS > 15.9
+    assert accuracy.digits(float("nan"), 1) == accuracy.digits(5, 1) == 0
+    mean, deviation = accuracy.exact(np.array([1.0, 2.0, 4.0]))
+    assert (mean, deviation) == (Fraction(7, 3), pytest.approx(np.sqrt(7 / 3), rel=1e-16))
+
+
+def test_the_reference_data_are_those_of_nist():
+    """scipy's own tests have the files of SmLs; the means and deviations of NumAcc are certified."""
+    for X, mean, deviation in zip(accuracy.numacc(), (10000002, 1.2, 1000000.2, 10000000.2), (1, 0.1, 0.1, 0.1),
+                                  strict=True):  # fmt: skip
+        found = accuracy.exact(X[:, 0])
+        assert float(found[0]) == mean and found[1] == pytest.approx(deviation, rel=1e-7)
+    folder = Path(pytest.importorskip("scipy.stats").__file__).parent / "tests" / "data" / "nist_anova"
+    if not folder.exists():
+        pytest.skip("scipy was installed without its tests")
+    for number, X in enumerate([*accuracy.smls(True)][::2], 1):
+        table = np.loadtxt(folder / f"SmLs{number:02}.dat", skiprows=60)
+        np.testing.assert_array_equal(table[:, 1].reshape(9, -1).T, X)
+
+
+@pytest.mark.parametrize(("target", "values"), [
+    ("= 0", {0: True, 1: False}), ("< 1", {0.5: True, 1: False}), ("<= 1", {1: True, 1.1: False}),
+    (">= 15", {15: True, 14.9: False}), ("> 0.8", {0.9: True, 0.8: False}), ("", {1: True}),
+])  # fmt: skip
+def test_a_target_is_a_comparison(target, values):
+    assert {value: Figure(1, "", value, target).reached for value in values} == values
+    assert Figure(1, "", float("nan"), target).reached == (not target)
+
+
+def test_how_numbers_are_shown():
+    values = (0, 3.0, 1980, 0.123456, 1.5e-9, 14.435, "2 of 3", float("nan"), float("inf"))
+    assert [*map(shown, values)] == ["0", "3", "1980", "0.123", "1.5e-09", "14.4", "2 of 3", "nan", "inf"]
+
+
+PAGE = (isolated.ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+TABLE = PAGE.partition(report.BEGIN)[2].partition(report.END)[0]
+
+
+def test_every_threat_is_met_or_the_page_says_why_not():
+    listed = {int(line.split("|")[1]) for line in TABLE.splitlines() if line.startswith("| ") and "| --" not in line
+              and line.split("|")[1].strip().isdigit()}  # fmt: skip
+    said = {int(line[2:].partition(",")[0]) for line in TABLE.splitlines() if line.startswith("* ")}
+    assert listed | said == rows.THREATS.keys()
+    assert {*rows.TESTED, *rows.NOT_REACHED, *(row for row, _ in rows.MISSED)} <= rows.THREATS.keys()
+    answers = re.findall(r"^\* ([\d, ]+): ", PAGE.partition(report.END)[2], re.MULTILINE)
+    assert [int(row) for numbers in answers for row in numbers.split(", ")] == [*rows.THREATS]
+
+
+def test_commands_of_the_table_are_those_of_the_report():
+    names = [report.name_of(measure) for measure in rows.MEASURED]
+    assert [name for name in names if f"--only {name}`" not in TABLE] == []
+    for arguments in rows.TESTED.values():
+        assert all((isolated.ROOT / path).exists() for path in arguments if path.endswith(".py"))
+
+
+def test_the_report_of_one_measurement(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    monkeypatch.setattr(report, "MEASURED", (measured,))
+    monkeypatch.setattr(sys, "argv", ["report", "--only", "measured", "--write", str(page)])
+    report.main()
+    text = page.read_text()
+    assert text.startswith(f"before\n{report.BEGIN}\n20") and text.endswith(f"\n{report.END}\nafter\n")
+    assert "old" not in text
+    assert "| 37 | Ctrl-C during a kernel | a \\| b | 2 s | < 0.5 | not reached: a kernel runs" in text
+    assert "| NumPy 3; X 0.25 | `python -m tests.trust.report --only test_trust.measured` |" in text
+    assert "NOT REACHED" in capsys.readouterr().err
+
+
+def measured(thorough):
+    yield Figure(37, "a | b", 2.0, "< 0.5", "s", {"NumPy": 3, "X": 0.25})
+
+
+def test_a_suite_without_tests_is_no_success(monkeypatch):
+    monkeypatch.setitem(report.TESTED, 6, ("tests/test_house.py", "-k", "no_such_test"))
+    assert not Figure(6, *report.suite(6), "= 0").reached
+    monkeypatch.setitem(report.TESTED, 6, ("tests/test_cli.py", "-k", "info"))
+    what, failed = report.suite(6)
+    assert failed == 0 and int(what.rpartition(" ")[2]) > 0
