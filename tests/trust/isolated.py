@@ -9,7 +9,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
@@ -28,17 +30,30 @@ def outcomes(function: str, calls: list[list[Any]], seconds: float = 20, **envir
     """
     clean = {key: value for key, value in os.environ.items() if key not in SILENT}
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT), clean.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "tests.trust.isolated", function, str(seconds)]
     found: list[Any] = []
     while len(found) < len(calls):
         rest = calls[len(found) :]
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.trust.isolated", function, str(seconds)], input=json.dumps(rest), text=True,
-            capture_output=True, cwd=ROOT, env=clean | {"PYTHONPATH": path} | environment,
-        )  # fmt: skip
-        found += [json.loads(line[len(MARK) :]) for line in done.stdout.splitlines() if line.startswith(MARK)]
-        if len(found) < len(calls):
-            found.append(Died(reason(done.returncode, done.stderr)))
+        status, printed, error, paused = finished(command, json.dumps(rest), clean | {"PYTHONPATH": path} | environment)
+        found += [json.loads(line[len(MARK) :]) for line in printed.splitlines() if line.startswith(MARK)]
+        if len(found) < len(calls) and not (paused and status == -signal.SIGALRM):  # then it is tried again
+            found.append(Died(reason(status, error)))
     return found
+
+
+def finished(command: list[str], given: str, environment: dict[str, str]) -> tuple[int, str, str, bool]:
+    """Status and output of a process, and whether everything stood still for seconds, as on a machine that sleeps."""
+    with TemporaryFile("w+") as source, TemporaryFile("w+") as printed, TemporaryFile("w+") as error:
+        source.write(given)
+        source.seek(0)
+        process = subprocess.Popen(command, stdin=source, stdout=printed, stderr=error, cwd=ROOT, env=environment)
+        paused, last = False, time.monotonic()
+        while process.poll() is None:
+            time.sleep(0.02)
+            paused, last = paused or time.monotonic() - last > 3, time.monotonic()
+        for file in (printed, error):
+            file.seek(0)
+        return process.returncode, printed.read(), error.read(), paused
 
 
 def reason(status: int, error: str) -> str:
