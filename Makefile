@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RESULTS := .bench/latest.json
 
-.PHONY: help build bench figures test lint report smoke docs docs-test package clean
+.PHONY: help build bench figures test lint stubs report smoke docs docs-test package clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -35,6 +35,10 @@ lint: .venv/ready  ## style, types
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint src/fastml/_core
 
+stubs: build  ## compare the stubs with what they describe
+	$(BIN)/python -m mypy.stubtest fastml --concise --ignore-missing-stub --mypy-config-file pyproject.toml \
+		--allowlist .ci/stubtest.txt --ignore-unused-allowlist
+
 smoke: build  ## time the small benches only: does the harness work?
 	$(BIN)/python -m pytest benches --benchmark-only --benchmark-max-time=0.01 -q -k "wine or digits or breast or 1x8x8x8 or 1x20"
 
@@ -52,9 +56,11 @@ docs: build .venv/docs  ## build the site from docs/ into docs/_build/html; a wa
 docs-test: docs  ## open every page of the site in Chromium: links, images, errors, a phone's width
 	$(BIN)/python -m pytest -q tests/site
 
+# The time of all files in the wheel is that of the commit, and not that of the build: the same wheel each time.
+package: export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),1577836800)
 package: .venv/ready  ## build the sdist, and from it the wheel; check what is inside
 	rm -rf dist
-	$(BIN)/python -m build --quiet
+	umask 022; $(BIN)/python -m build --quiet
 	$(BIN)/python .ci/check_package.py dist
 
 clean:  ## remove everything that was built, and .venv
