@@ -27,7 +27,9 @@ elif NATIVE:
 # No -ffast-math: NaN and infinity mean something here. These three let the compiler vectorise and use FMA all the same.
 OPTIMIZE = ["-O0", "-g"] if DEBUG else ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 QUIET = ["-Wno-unused-function", "-Wno-unknown-pragmas", "-Wno-psabi"]  # no vector is passed between functions
-LINK = [] if DEBUG or sys.platform == "darwin" else ["-Wl,-s"]  # stripped: the wheel stays small
+LINK = [] if DEBUG or sys.platform == "darwin" else ["-Wl,-s"]  # stripped: the wheel stays small, and without paths
+if sys.platform == "linux":
+    LINK += ["-Wl,-z,relro,-z,now"]  # the table of other libraries' functions is filled first, and then read-only
 DIRECTIVES = {"boundscheck": DEBUG, "wraparound": False, "cdivision": True, "initializedcheck": False, "binding": True}
 
 

@@ -47,7 +47,8 @@ def check_modules(path: Path, modules: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = [zipfile.ZipFile(path).extract(name, folder) for name in modules]
         text = subprocess.run(["readelf", "-lWd", *files], check=True, capture_output=True, text=True).stdout
-    assert text.count("GNU_RELRO") == len(modules), "a module whose tables of addresses stay writable"
+    for mark in ("GNU_RELRO", "BIND_NOW"):
+        assert text.count(mark) == len(modules), "a module whose tables of addresses stay writable"
     assert set(re.findall(r"GNU_STACK(?:\s+0x\w+){5}\s+(\w+)", text)) == {"RW"}, "an executable stack"
     searched = {folder for found in re.findall(r"\((?:RPATH|RUNPATH)\).*\[(.*)\]", text) for folder in found.split(":")}
     if "manylinux" in path.name:
