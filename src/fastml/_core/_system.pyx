@@ -1,4 +1,10 @@
 """What the processor and the OpenMP runtime say of themselves. Compiled for the baseline, so that it runs anywhere."""
+from fastml._core import _memory
+
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() except -1
+
 
 cdef extern from *:
     """
@@ -36,3 +42,18 @@ def openmp_max_threads() -> int:
 def has_v3() -> bool:
     """Whether this processor runs x86-64-v3 code (AVX2 and FMA)."""
     return fastml_has_v3() != 0
+
+
+def answer_signals() -> None:
+    """Run the handlers of signals that have come, in the midst of a kernel, and raise what they raise.
+
+    Handlers may call kernels, too: these get working memory of their own. This is compiled because Python would run the
+    handlers on its way into a function of its own, before anything was put aside.
+    """
+    cdef dict kept = vars(_memory._kept), aside = kept.copy()
+    kept.clear()
+    try:
+        PyErr_CheckSignals()
+    finally:
+        kept.clear()
+        kept.update(aside)

@@ -4,6 +4,7 @@ from libc.string cimport memcpy, memset
 
 import numpy as np
 
+from fastml._core._interrupt cimport Watch, end_watch, interrupted, start_watch
 from fastml._core._types cimport floating
 
 from fastml._core._memory import working_memory
@@ -32,11 +33,14 @@ def loops(
 ):
     """The definition, compiled: seven loops, one sum at a time, which waits 4 cycles for each addition."""
     cdef Py_ssize_t plane, outputs = out.shape[1]
+    cdef Watch watch = start_watch()
     for plane in prange(out.shape[0] * outputs, nogil=True, num_threads=n_threads, schedule="static"):
-        _loops_plane(
-            x, weight, bias, residual, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
-            outputs // groups, relu, out, plane // outputs, plane % outputs,
-        )
+        if not interrupted(&watch):
+            _loops_plane(
+                x, weight, bias, residual, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w,
+                outputs // groups, relu, out, plane // outputs, plane % outputs,
+            )
+    end_watch(&watch)
 
 
 cdef void _loops_plane(
@@ -95,11 +99,14 @@ def rows(
     cdef Py_ssize_t task, outputs = out.shape[1], out_h = out.shape[2]
     dtype = np.float32 if floating is float else np.float64
     cdef floating[:, ::1] scratch = working_memory("padded", n_threads, max(reach, pad_left + g.w), dtype, 0)
+    cdef Watch watch = start_watch()
     for task in prange(out.shape[0] * outputs * out_h, nogil=True, num_threads=n_threads, schedule="static"):
-        _one_row(
-            &g, x, weight, bias, residual, outputs // groups, relu, &scratch[threadid(), 0], out,
-            task // (outputs * out_h), task // out_h % outputs, task % out_h,
-        )
+        if not interrupted(&watch):
+            _one_row(
+                &g, x, weight, bias, residual, outputs // groups, relu, &scratch[threadid(), 0], out,
+                task // (outputs * out_h), task // out_h % outputs, task % out_h,
+            )
+    end_watch(&watch)
 
 
 cdef void _one_row(

@@ -19,6 +19,7 @@ from fastml._core._conv2d_backward cimport (
     set_offsets,
     touches_padding,
 )
+from fastml._core._interrupt cimport Watch, end_watch, interrupted, start_watch
 from fastml._core._simd cimport shifted_sums
 from fastml._core._tile cimport LANES_F32, LANES_F64
 from fastml._core._types cimport floating
@@ -57,16 +58,17 @@ def loops(
 ):
     """The definition, compiled: one sum at a time, which waits 4 cycles for each addition."""
     cdef Py_ssize_t o, c, ky, kx
-    with nogil:
-        _sums(grad_out, grad_bias, n_threads)
+    cdef Watch watch = start_watch()
+    _sums(grad_out, grad_bias, n_threads)
     for o in prange(grad_weight.shape[0], nogil=True, num_threads=n_threads, schedule="static"):
         for c in range(grad_weight.shape[1]):
             for ky in range(grad_weight.shape[2]):
                 for kx in range(grad_weight.shape[3]):
-                    grad_weight[o, c, ky, kx] = _loops_sum(
-                        grad_out, x, stride_h, stride_w, ky * dilation_h - pad_top, kx * dilation_w - pad_left, o,
-                        o // (grad_weight.shape[0] // groups) * grad_weight.shape[1] + c,
-                    )
+                    if not interrupted(&watch):
+                        grad_weight[o, c, ky, kx] = _loops_sum(
+                            grad_out, x, stride_h, stride_w, ky * dilation_h - pad_top, kx * dilation_w - pad_left, o,
+                            o // (grad_weight.shape[0] // groups) * grad_weight.shape[1] + c)
+    end_watch(&watch)
 
 
 cdef floating _loops_sum(
@@ -87,9 +89,9 @@ cdef floating _loops_sum(
     return total
 
 
-cdef void _sums(const floating[:, :, :, ::1] grad_out, floating[::1] grad_bias, Py_ssize_t n_threads) noexcept nogil:
+cdef _sums(const floating[:, :, :, ::1] grad_out, floating[::1] grad_bias, Py_ssize_t n_threads):
     cdef Py_ssize_t o
-    for o in prange(grad_bias.shape[0], num_threads=n_threads, schedule="static"):
+    for o in prange(grad_bias.shape[0], nogil=True, num_threads=n_threads, schedule="static"):
         _sum(grad_out, o, &grad_bias[o])
 
 
@@ -123,8 +125,7 @@ def outer(
     cdef Py_ssize_t width = 2 * (LANES_F32 if floating is float else LANES_F64), task, group, part
     cdef Plan p
     dtype = np.float32 if floating is float else np.float64
-    with nogil:
-        _sums(grad_out, grad_bias, n_threads)
+    _sums(grad_out, grad_bias, n_threads)
     if not grad_weight.shape[0]:
         return
     p = _plan(grad_out, x, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups, grad_weight,
@@ -136,16 +137,18 @@ def outer(
     cdef floating[:, ::1] sums = working_memory("weights", 1, size, dtype)[:, :size].reshape(groups * panels, -1)
     cdef floating[:, ::1] grads = working_memory("gradients", n_threads, OUTER_PIXELS * width, dtype)
     cdef floating[:, ::1] scratch = working_memory("blocks", n_threads, (not p.direct) * p.chunk * p.plane, dtype)
+    cdef Watch watch = start_watch()
     with nogil:
         set_offsets(&p.rows, &p.columns, p.chunk, p.plane, p.pitch, &offset[0])
         for task in prange(groups * down * across, num_threads=n_threads, schedule="static"):
             group = task // (down * across)
             part = task // across % down
             _outer_task(
-                &p, grad_out, x, group, sums, panels * part // down, panels * (part + 1) // down,
+                &watch, &p, grad_out, x, group, sums, panels * part // down, panels * (part + 1) // down,
                 taps * (task % across) // across, taps * (task % across + 1) // across, &offset[0],
                 &grads[threadid(), 0], &scratch[threadid(), 0], grad_weight,
             )
+    end_watch(&watch)
 
 
 cdef Plan _plan(
@@ -193,7 +196,7 @@ cdef inline Py_ssize_t _cost(Py_ssize_t panels, Py_ssize_t tiles, Py_ssize_t dow
 
 
 cdef void _outer_task(
-    Plan* p, const floating[:, :, :, ::1] grad_out, const floating[:, :, :, ::1] x, Py_ssize_t group,
+    Watch* watch, Plan* p, const floating[:, :, :, ::1] grad_out, const floating[:, :, :, ::1] x, Py_ssize_t group,
     floating[:, ::1] sums, Py_ssize_t first_panel, Py_ssize_t last_panel, Py_ssize_t first_tap, Py_ssize_t last_tap,
     const Py_ssize_t* offset, floating* grads, floating* scratch, floating[:, :, :, ::1] grad_weight
 ) noexcept nogil:
@@ -208,6 +211,8 @@ cdef void _outer_task(
         end = min(last_tap, (c + p.chunk) * p.area)
         for n in range(x.shape[0]):
             for block in range(p.rows.blocks * p.columns.blocks):
+                if interrupted(watch):
+                    return
                 i = block // p.columns.blocks * p.rows.block
                 j = block % p.columns.blocks * p.columns.block
                 seen = _seen(p, x, n, group * p.channels + c, ceil_div(end, p.area) - c, i, j, scratch)
@@ -286,8 +291,7 @@ def dots(
     cdef Plan p
     dtype = np.float32 if floating is float else np.float64
     if not grad_weight.shape[0]:
-        with nogil:
-            _sums(grad_out, grad_bias, n_threads)
+        _sums(grad_out, grad_bias, n_threads)
         return
     p = _plan(grad_out, x, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups, grad_weight,
               DOT_PIXELS, True)
@@ -297,16 +301,18 @@ def dots(
     cdef floating[:, ::1] scratch = working_memory("blocks", n_threads, p.chunk * p.plane + SLACK, dtype)
     cdef Py_ssize_t pitch = ceil_div(p.columns.block, lanes) * lanes
     cdef floating[:, ::1] grads = working_memory("gradients", n_threads, p.rows.block * pitch, dtype)
+    cdef Watch watch = start_watch()
     with nogil:
         set_offsets(&p.rows, &p.columns, p.chunk, p.plane, p.pitch, &offset[0])
         for task in prange(groups * chunks, num_threads=n_threads, schedule="static"):
-            _dots_task(&p, grad_out, x, task // chunks, task % chunks * p.chunk, &offset[0], &grads[threadid(), 0],
-                       pitch, &scratch[threadid(), 0], grad_weight, grad_bias)
+            _dots_task(&watch, &p, grad_out, x, task // chunks, task % chunks * p.chunk, &offset[0],
+                       &grads[threadid(), 0], pitch, &scratch[threadid(), 0], grad_weight, grad_bias)
+    end_watch(&watch)
 
 
 cdef void _dots_task(
-    Plan* p, const floating[:, :, :, ::1] grad_out, const floating[:, :, :, ::1] x, Py_ssize_t group, Py_ssize_t c,
-    const Py_ssize_t* offset, floating* grads, Py_ssize_t pitch, floating* scratch,
+    Watch* watch, Plan* p, const floating[:, :, :, ::1] grad_out, const floating[:, :, :, ::1] x, Py_ssize_t group,
+    Py_ssize_t c, const Py_ssize_t* offset, floating* grads, Py_ssize_t pitch, floating* scratch,
     floating[:, :, :, ::1] grad_weight, floating[::1] grad_bias
 ) noexcept nogil:
     """A few channels of a group, over all images and blocks."""
@@ -317,6 +323,8 @@ cdef void _dots_task(
             _sum(grad_out, o, &grad_bias[o])  # here, as the gradients are then in the cache
     for n in range(x.shape[0]):
         for block in range(p.rows.blocks * p.columns.blocks):
+            if interrupted(watch):
+                return
             i = block // p.columns.blocks * p.rows.block
             j = block % p.columns.blocks * p.columns.block
             _seen(p, x, n, group * p.channels + c, channels, i, j, scratch)

@@ -19,6 +19,7 @@ from fastml._core._conv2d cimport (
     weigh_row,
     windows,
 )
+from fastml._core._interrupt cimport Watch, end_watch, interrupted, start_watch
 from fastml._core._types cimport floating
 
 from fastml._core._memory import working_memory
@@ -79,11 +80,14 @@ cdef _rows(
     dtype = np.float32 if floating is float else np.float64
     cdef floating[:, ::1] memory = working_memory("blocks", n_threads, b.channels * b.plane + SLACK, dtype)
     cdef int32_t[::1] offset = np.empty(taps, np.int32)
+    cdef Watch watch = start_watch()
     with nogil:
         fill_offsets(&vertical, &horizontal, b.channels, b.lines, b.pitch, &offset[0])
         for task in prange(b.count, num_threads=n_threads, schedule="static"):
-            _weigh(&b, block_at(&b, task), x, weight, &offset[0], taps, bias, residual, relu, out,
-                   &memory[threadid(), 0])
+            if not interrupted(&watch):
+                _weigh(&b, block_at(&b, task), x, weight, &offset[0], taps, bias, residual, relu, out,
+                       &memory[threadid(), 0])
+    end_watch(&watch)
 
 
 cdef void _weigh(
@@ -112,10 +116,13 @@ cdef _rows_of_3x3(
     # For each thread: rows of padding, and rows too near to the ends of x, as vectors may reach over the ends of rows.
     cdef Py_ssize_t pitch = x.shape[3] + 2 * MARGIN
     cdef floating[:, ::1] spare = working_memory("padded", n_threads, 3 * min(BAND, out.shape[2]) * pitch, dtype)
+    cdef Watch watch = start_watch()
     for task in prange(x.shape[0] * outputs * bands, nogil=True, num_threads=n_threads, schedule="static"):
-        _band(x, weight, bias, residual, stride_h, stride_w, pad_top, pad_left, outputs // groups, relu, out,
-              task // (outputs * bands), task // bands % outputs, task % bands * BAND, &spare[threadid(), MARGIN],
-              pitch)
+        if not interrupted(&watch):
+            _band(x, weight, bias, residual, stride_h, stride_w, pad_top, pad_left, outputs // groups, relu, out,
+                  task // (outputs * bands), task // bands % outputs, task % bands * BAND, &spare[threadid(), MARGIN],
+                  pitch)
+    end_watch(&watch)
 
 
 cdef void _band(

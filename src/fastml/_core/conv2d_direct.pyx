@@ -20,6 +20,7 @@ from fastml._core._conv2d cimport (
     size_of_panels,
     windows,
 )
+from fastml._core._interrupt cimport Watch, end_watch, interrupted, start_watch
 from fastml._core._tile cimport LANES_F32, LANES_F64, PANEL, multiply
 from fastml._core._types cimport floating
 
@@ -86,16 +87,19 @@ def direct(
     cdef Py_ssize_t sums = ceil_div(panels, parts) * PANEL * pitch
     cdef floating[:, ::1] memory = working_memory("blocks", n_threads, copied + sums, dtype)
     cdef int32_t[::1] offset = np.empty(channels * weight.shape[2] * weight.shape[3], np.int32)
+    cdef Watch watch = start_watch()
     with nogil:
         if not prepared.shape[0]:
             pack_panels(weight, groups, n_threads, &unprepared[0, 0])
         fill_offsets(&vertical, &horizontal, b.channels, b.lines, b.pitch, &offset[0])
         for task in prange(b.count * parts, num_threads=n_threads, schedule="guided"):
-            _convolve(
-                &b, block_at(&b, task % b.count), x, weight, packed, &offset[0], bias, residual, relu, out,
-                panels * (task // b.count) // parts, panels * (task // b.count + 1) // parts, &memory[threadid(), 0],
-                &memory[threadid(), 0] + copied, pitch,
-            )
+            if not interrupted(&watch):
+                _convolve(
+                    &b, block_at(&b, task % b.count), x, weight, packed, &offset[0], bias, residual, relu, out,
+                    panels * (task // b.count) // parts, panels * (task // b.count + 1) // parts,
+                    &memory[threadid(), 0], &memory[threadid(), 0] + copied, pitch,
+                )
+    end_watch(&watch)
 
 
 cdef void _convolve(

@@ -5,6 +5,7 @@ from libc.string cimport memset
 import numpy as np
 
 from fastml._core._conv2d cimport TASKS, ceil_div
+from fastml._core._interrupt cimport Watch, end_watch, interrupted, start_watch
 from fastml._core._types cimport floating
 
 from fastml._core._memory import working_memory
@@ -59,8 +60,9 @@ def dots(
         "blocks", 1, 1 if in_place else min(block, patches) * pitch, np.float32 if floating is float else np.float64
     )
     cdef const floating* laid
+    cdef Watch watch = start_watch()
     with nogil:
-        while first < patches:
+        while first < patches and not interrupted(&watch):
             count = min(block, patches - first)
             laid = &memory[0, 0]
             if in_place:
@@ -80,6 +82,7 @@ def dots(
                     count * piece // pieces, count * (piece + 1) // pieces,
                 )
             first += count
+    end_watch(&watch)
 
 
 cdef void _lay_out(

@@ -19,6 +19,7 @@ from fastml._core._conv2d cimport (
     size_of_panels,
     windows,
 )
+from fastml._core._interrupt cimport Watch, end_watch, interrupted, start_watch
 from fastml._core._tile cimport PANEL, multiply_and_finish
 from fastml._core._types cimport floating
 
@@ -66,15 +67,19 @@ def first(
     cdef const floating* packed = &prepared[0] if prepared.shape[0] else &unprepared[0, 0]
     cdef floating[:, ::1] memory = working_memory("blocks", n_threads, b.channels * b.plane + SLACK, dtype)
     cdef int32_t[::1] offset = np.empty(taps, np.int32)
+    cdef Watch watch = start_watch()
     with nogil:
         if not prepared.shape[0]:
             pack_panels(weight, groups, n_threads, &unprepared[0, 0])
         fill_offsets(&vertical, &horizontal, b.channels, b.lines, b.pitch, &offset[0])
         for task in prange(b.count * parts, num_threads=n_threads, schedule="guided"):
-            _convolve(
-                &b, block_at(&b, task % b.count), x, packed, &offset[0], taps, bias, residual, relu, out,
-                panels * (task // b.count) // parts, panels * (task // b.count + 1) // parts, &memory[threadid(), 0],
-            )
+            if not interrupted(&watch):
+                _convolve(
+                    &b, block_at(&b, task % b.count), x, packed, &offset[0], taps, bias, residual, relu, out,
+                    panels * (task // b.count) // parts, panels * (task // b.count + 1) // parts,
+                    &memory[threadid(), 0],
+                )
+    end_watch(&watch)
 
 
 cdef void _convolve(

@@ -16,6 +16,7 @@ from fastml._core._conv2d cimport (
     pack_panels,
     size_of_panels,
 )
+from fastml._core._interrupt cimport Watch, end_watch, interrupted, start_watch
 from fastml._core._tile cimport LANES_F32, LANES_F64, PANEL
 from fastml._core._types cimport floating
 
@@ -76,17 +77,20 @@ def im2col(
     cdef const floating* packed = &prepared[0] if prepared.shape[0] else &unprepared[0, 0]
     cdef floating[:, ::1] memory = working_memory("blocks", n_threads, (STRIP + sums) * STRIPS * pitch, dtype)
     cdef int32_t[::1] offset = np.arange(0, MOST_DEPTH * pitch, pitch, dtype=np.int32)
+    cdef Watch watch = start_watch()
     with nogil:
         if not prepared.shape[0]:
             pack_panels(weight, groups, n_threads, &unprepared[0, 0])
         for task in prange(blocks * parts, num_threads=n_threads, schedule="dynamic"):
-            block = task // parts
-            first = block % across * STRIPS * pitch
-            _piece_by_piece(
-                Packed(min(STRIPS * pitch, pixels - first), pitch, 0, 0, taps), first, &g, x, packed,
-                &offset[0], bias, residual, relu, out, block // (groups * across), block // across % groups, groups,
-                panels * (task % parts) // parts, panels * (task % parts + 1) // parts, &memory[threadid(), 0],
-            )
+            if not interrupted(&watch):
+                block = task // parts
+                first = block % across * STRIPS * pitch
+                _piece_by_piece(
+                    Packed(min(STRIPS * pitch, pixels - first), pitch, 0, 0, taps), first, &g, x, packed,
+                    &offset[0], bias, residual, relu, out, block // (groups * across), block // across % groups, groups,
+                    panels * (task % parts) // parts, panels * (task % parts + 1) // parts, &memory[threadid(), 0],
+                )
+    end_watch(&watch)
 
 
 cdef void _piece_by_piece(

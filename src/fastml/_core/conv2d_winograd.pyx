@@ -16,6 +16,7 @@ from fastml._core._conv2d cimport (
     finish_row,
     pack_panel,
 )
+from fastml._core._interrupt cimport Watch, end_watch, interrupted, start_watch
 from fastml._core._tile cimport LANES_F32, LANES_F64, PANEL, multiply
 from fastml._core._types cimport floating
 from fastml._core._winograd cimport (
@@ -166,6 +167,7 @@ cdef _convolve(
     )
     cdef const floating* u = &own[0, 0] if unprepared else &prepared[0]
     cdef int32_t[::1] offset = np.arange(0, t.channels * t.lanes, t.lanes, dtype=np.int32)
+    cdef Watch watch = start_watch()
     with nogil:
         if unprepared and not by_part:
             _prepare_all(weight, groups, m, n_threads, &memory[0, 0], memory.shape[1], &own[0, 0])
@@ -181,10 +183,12 @@ cdef _convolve(
             for task in prange(blocks * parts, num_threads=n_threads, schedule="guided"):
                 _from_points(&t, x, weight, _part_of(&t, u, task % blocks, task // blocks), &offset[0], bias, residual,
                              relu, out, task % blocks, task // blocks, &v[task % blocks, 0], &memory[threadid(), 0])
-        else:
+        else:  # which may take long; few blocks do not
             for task in prange(blocks, num_threads=n_threads, schedule="guided"):
-                _all_of_block(&t, x, weight, u, &offset[0], bias, residual, relu, out, task, parts,
-                              &v[threadid(), 0], &memory[threadid(), 0])
+                if not interrupted(&watch):
+                    _all_of_block(&t, x, weight, u, &offset[0], bias, residual, relu, out, task, parts,
+                                  &v[threadid(), 0], &memory[threadid(), 0])
+    end_watch(&watch)
 
 
 cdef inline Py_ssize_t _size_of_split(Tiles* t, Py_ssize_t lanes) noexcept nogil:

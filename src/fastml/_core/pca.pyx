@@ -5,6 +5,7 @@ from libc.string cimport memset
 
 import numpy as np
 
+from fastml._core._interrupt cimport Watch, end_watch, interrupted, start_watch
 from fastml._core._tile cimport LANES_F32, LANES_F64, PANEL, multiply
 from fastml._core._types cimport floating
 
@@ -30,11 +31,14 @@ def loops(
 ):
     """The definition, compiled: the mean of each column, then one product of two centred columns after another."""
     cdef Py_ssize_t j, columns = x.shape[1]
+    cdef Watch watch = start_watch()
     with nogil:
         for j in prange(columns, num_threads=n_threads, schedule="static"):
             mean[j] = _column_mean(x, j)
         for j in prange(columns, num_threads=n_threads, schedule="static"):
-            _scatter_row(x, mean, scatter, j)
+            if not interrupted(&watch):
+                _scatter_row(x, mean, scatter, j)
+    end_watch(&watch)
 
 
 cdef double _column_mean(const floating[:, ::1] x, Py_ssize_t j) noexcept nogil:
@@ -68,6 +72,7 @@ def rows(
     Each product loads a sum and stores it, and x is read once for each of its columns.
     """
     cdef Py_ssize_t i, j, columns = x.shape[1]
+    cdef Watch watch = start_watch()
     with nogil:
         for j in range(columns):
             mean[j] = 0
@@ -77,7 +82,9 @@ def rows(
         for j in range(columns):
             mean[j] /= x.shape[0]
         for j in prange(columns, num_threads=n_threads, schedule="static"):
-            _rows_of_products(x, mean, scatter, j)
+            if not interrupted(&watch):
+                _rows_of_products(x, mean, scatter, j)
+    end_watch(&watch)
 
 
 cdef void _rows_of_products(
@@ -166,14 +173,15 @@ cdef _scatter(
     cdef floating[:, ::1] memory = working_memory("blocks", n_threads if chunks > 1 else 1, DEPTH * pitch, dtype)
     cdef double[:, ::1] totals = np.zeros((chunks, columns))  # of d
     cdef double[:, :, ::1] others = np.zeros((chunks - 1, columns, columns))  # what all chunks but the first add
+    cdef Watch watch = start_watch()
     with nogil:
         memset(&scatter[0, 0], 0, columns * columns * sizeof(double))
         if chunks > 1:
             for chunk in prange(chunks, num_threads=n_threads, schedule="static"):
-                _chunk(x, n * chunk // chunks, n * (chunk + 1) // chunks, &shift[0], half,
+                _chunk(&watch, x, n * chunk // chunks, n * (chunk + 1) // chunks, &shift[0], half,
                        &memory[threadid(), 0], &totals[chunk, 0], &others[chunk - 1, 0, 0] if chunk else &scatter[0, 0])
         else:
-            while start < n:
+            while start < n and not interrupted(&watch):
                 depth = min(DEPTH, n - start)
                 for task in prange(strips, num_threads=n_threads, schedule="static"):
                     _pack(x, start, depth, task * width, &shift[0], &memory[0, 0] + task * DEPTH * width)
@@ -181,6 +189,7 @@ cdef _scatter(
                     _tiles(depth, &memory[0, 0], &totals[0, 0], &scatter[0, 0], task, columns, half)
                 start += DEPTH
         _finish(totals, others, n, &shift[0], mean, scatter)
+    end_watch(&watch)
 
 
 cdef inline Py_ssize_t _width(const floating* shift) noexcept nogil:
@@ -189,11 +198,11 @@ cdef inline Py_ssize_t _width(const floating* shift) noexcept nogil:
 
 
 cdef void _chunk(
-    const value[:, ::1] x, Py_ssize_t start, Py_ssize_t last, const floating* shift, bint half,
+    Watch* watch, const value[:, ::1] x, Py_ssize_t start, Py_ssize_t last, const floating* shift, bint half,
     floating* strips, double* totals, double* sums
 ) noexcept nogil:
     cdef Py_ssize_t columns = x.shape[1], width = _width(shift), depth, task
-    while start < last:
+    while start < last and not interrupted(watch):
         depth = min(DEPTH, last - start)
         for task in range(columns // width + 1):
             _pack(x, start, depth, task * width, shift, strips + task * DEPTH * width)

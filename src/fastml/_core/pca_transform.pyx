@@ -3,6 +3,7 @@ from cython.parallel cimport prange, threadid
 
 import numpy as np
 
+from fastml._core._interrupt cimport Watch, end_watch, interrupted, start_watch
 from fastml._core._tile cimport LANES_F32, LANES_F64
 from fastml._core._types cimport floating
 
@@ -30,8 +31,11 @@ def loops(
 ):
     """The definition, compiled: one sum after another, in float64."""
     cdef Py_ssize_t i
+    cdef Watch watch = start_watch()
     for i in prange(x.shape[0], nogil=True, num_threads=n_threads, schedule="static"):
-        _row(x, mean, basis, out, i)
+        if not interrupted(&watch):
+            _row(x, mean, basis, out, i)
+    end_watch(&watch)
 
 
 cdef void _row(
@@ -67,13 +71,16 @@ def tiles(
     cdef floating[:, ::1] start = np.zeros((1, width), dtype)
     cdef floating[:, ::1] packed = working_memory("weights", 1, columns * width, dtype)
     cdef floating[:, ::1] memory = working_memory("blocks", n_threads, ROWS * (PITCH + width), dtype, 0)
+    cdef Watch watch = start_watch()
     with nogil:
         for task in prange((columns + PITCH - 1) // PITCH, num_threads=n_threads, schedule="static"):
             _pack(basis, task * PITCH, min((task + 1) * PITCH, columns), lanes, &packed[0, 0])
         if floating is float:
             _some_rows(lost, 0, &zeros[0], &packed[0, 0], &zeros[0], width, start, &memory[0, 0])
         for task in prange((x.shape[0] + ROWS - 1) // ROWS, num_threads=n_threads, schedule="static"):
-            _some_rows(x, task * ROWS, &center[0], &packed[0, 0], &start[0, 0], width, out, &memory[threadid(), 0])
+            if not interrupted(&watch):
+                _some_rows(x, task * ROWS, &center[0], &packed[0, 0], &start[0, 0], width, out, &memory[threadid(), 0])
+    end_watch(&watch)
 
 
 cdef Py_ssize_t _strip(Py_ssize_t vectors) noexcept nogil:

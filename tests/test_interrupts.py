@@ -1,0 +1,156 @@
+"""Ctrl-C, and other signals whose handlers raise, end a long kernel; a handler that does not leaves it as it was."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastml
+from fastml.ops.pca import scatter
+from fastml.ops.pca_transform import pca_transform
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers")
+LONG = 0.5  # seconds; a kernel answers after 0.1
+
+
+class Alarm(Exception):
+    """What the handler raises."""
+
+
+def convolution(algorithm: str, channels: int, outputs: int, size: int, kernel: int, groups: int = 1) -> Any:
+    def made(n: int) -> Callable[[], Any]:
+        x, weight = normal(n, channels, size, size), normal(outputs, channels // groups, kernel, kernel)
+        return lambda: fastml.conv2d(x, weight, padding=kernel // 2, groups=groups, algorithm=algorithm)
+
+    return made
+
+
+def backward(channels: int, groups: int = 1) -> Any:
+    def made(n: int) -> Callable[[], Any]:
+        x, weight = normal(n, channels, 30, 30), normal(channels, channels // groups, 3, 3)
+        return lambda: fastml.conv2d_backward(x, x, weight, padding=1, groups=groups, needs_grad_x=False)
+
+    return made
+
+
+def products(columns: int) -> Any:
+    def made(n: int) -> Callable[[], Any]:
+        X = normal(100 * n, columns)
+        return lambda: scatter(X)
+
+    return made
+
+
+def transform(n: int) -> Callable[[], Any]:
+    X, basis = normal(100 * n, 1000), normal(600, 1000)
+    return lambda: pca_transform(X, np.zeros(1000), basis)
+
+
+def normal(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+CALLS = {
+    "winograd": convolution("winograd", 128, 128, 30, 3),
+    "direct": convolution("direct", 32, 32, 40, 5),
+    "im2col": convolution("im2col", 32, 32, 40, 5),
+    "gemm": convolution("gemm", 512, 512, 20, 1),
+    "first": convolution("first", 3, 64, 100, 7),
+    "dots": convolution("dots", 256, 512, 3, 3),
+    "depthwise": convolution("depthwise", 64, 64, 60, 15, 64),
+    "loops": convolution("loops", 8, 8, 20, 3),
+    "rows": convolution("rows", 8, 8, 40, 3),
+    "backward": backward(32),
+    "backward, depthwise": backward(32, 32),
+    "scatter": products(350),
+    "scatter of many columns": products(700),
+    "transform": transform,
+}
+
+
+@pytest.fixture
+def ring() -> Iterator[Callable[..., None]]:
+    """ring(seconds, handler) lets a handler run after so many seconds."""
+
+    def start(after: float, handler: Callable[..., None]) -> None:
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, after)
+
+    before = signal.getsignal(signal.SIGALRM)
+    yield start
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def seconds(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def long_call(name: str) -> tuple[Callable[[], Any], float]:
+    """A call that takes long, and how long."""
+    n = 4
+    while True:
+        run = CALLS[name](n)
+        whole = min(seconds(run), seconds(run))  # the first one has to get its memory
+        if whole > LONG:
+            return run, whole
+        n = 1 + int(n * min(1.5 * LONG / whole, 20))
+
+
+def stop(number: int, frame: Any) -> None:
+    raise Alarm
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_long_call_ends_when_a_handler_raises(name, ring):
+    run, whole = long_call(name)
+    ring(0.02, stop)
+    start = time.perf_counter()
+    with pytest.raises(Alarm):
+        run()
+    assert time.perf_counter() - start < 0.6 * whole
+
+
+def test_control_c_raises_keyboard_interrupt_and_the_next_call_is_right(ring):
+    run, _ = long_call("winograd")
+    expected = run()
+    ring(0.02, lambda number, frame: signal.default_int_handler(signal.SIGINT, frame))
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    np.testing.assert_array_equal(run(), expected)
+
+
+def test_a_handler_may_call_kernels_itself(ring):
+    """Which work in the same memory, for the same uses, if nobody sees to it that they do not."""
+    run, _ = long_call("direct")
+    small, expected, found = CALLS["direct"](1), run(), []
+    right = small()
+
+    def work(number: int, frame: Any) -> None:
+        found.append(small())
+        ring(0.02, work)
+
+    ring(0.02, work)
+    np.testing.assert_array_equal(run(), expected)
+    assert len(found) > 1
+    for result in found:
+        np.testing.assert_array_equal(result, right)
+
+
+def test_other_threads_are_not_ended(ring):
+    run, _ = long_call("gemm")
+    expected, found = run(), []
+    worker = threading.Thread(target=lambda: found.append(run()))
+    ring(0.02, stop)
+    worker.start()
+    with pytest.raises(Alarm):
+        time.sleep(60)
+    while worker.is_alive():
+        time.sleep(0.01)
+    np.testing.assert_array_equal(found[0], expected)
