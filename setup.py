@@ -5,7 +5,6 @@ FASTML_NATIVE=1     add -march=native to the best level, for study on this machi
 """
 
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from setuptools import Extension, setup
 CORE = Path("src/fastml/_core")
 DEBUG, NATIVE, NO_OPENMP = (os.environ.get(f"FASTML_{key}") == "1" for key in ("DEBUG", "NATIVE", "NO_OPENMP"))
 LEVELS = {"baseline": []}
-if platform.machine().lower() in ("x86_64", "amd64"):
+if sysconfig.get_platform().endswith(("x86_64", "amd64")):  # of the Python that it is for, not of this machine
     LEVELS["v3"] = ["-march=native"] if NATIVE else ["-march=x86-64-v3"]  # AVX2, FMA
 elif NATIVE:
     LEVELS["baseline"] = ["-march=native"]
