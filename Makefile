@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 RESULTS := .bench/latest.json
 
-.PHONY: help build bench figures test lint stubs report smoke docs docs-test package clean
+.PHONY: help build bench figures test lint stubs emulated aarch64 report smoke docs docs-test package clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -38,6 +38,13 @@ lint: .venv/ready  ## style, types
 stubs: build  ## compare the stubs with what they describe
 	$(BIN)/python -m mypy.stubtest fastml --concise --ignore-missing-stub --mypy-config-file pyproject.toml \
 		--allowlist .ci/stubtest.txt --ignore-unused-allowlist
+
+emulated: build  ## test the kernels on a Nehalem and a Haswell: both emulated, TIME minutes each; needs qemu-x86_64
+	for processor in Nehalem Haswell; do qemu-x86_64 -cpu $$processor \
+		$(BIN)/python -m pytest -q -o timeout=3000 tests/test_rungs.py -k "cython and definition" || exit; done
+
+aarch64: .venv/ready  ## compile the kernels for aarch64, and test them in an emulator: TIME minutes; Debian, as root
+	PYTHON=$(BIN)/python .ci/aarch64
 
 smoke: build  ## time the small benches only: does the harness work?
 	$(BIN)/python -m pytest benches --benchmark-only --benchmark-max-time=0.01 -q -k "wine or digits or breast or 1x8x8x8 or 1x20"

@@ -23,14 +23,17 @@ class Died(Exception):
     """How an interpreter ended that was to return something."""
 
 
-def outcomes(function: str, calls: list[list[Any]], seconds: float = 20, **environment: str) -> list[Any]:
+def outcomes(
+    function: str, calls: list[list[Any]], seconds: float = 20, under: tuple[str, ...] = (), **environment: str
+) -> list[Any]:
     """Of each call of "module:function" what it returns, or how the interpreter died: `Died`, which is not raised.
 
-    Calls are made one after the other in one interpreter, and in a new one after each death.
+    Calls are made one after the other in one interpreter, and in a new one after each death. `under`: a command that
+    runs the interpreter, such as an emulator.
     """
     clean = {key: value for key, value in os.environ.items() if key not in SILENT}
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT), clean.get("PYTHONPATH", "")])
-    command = [sys.executable, "-m", "tests.trust.isolated", function, str(seconds)]
+    command = [*under, sys.executable, "-m", "tests.trust.isolated", function, str(seconds)]
     found: list[Any] = []
     while len(found) < len(calls):
         rest = calls[len(found) :]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from tests.trust import accuracy, determinism, hostile, imports, interrupts, memory, threads
+from tests.trust import accuracy, determinism, hostile, imports, interrupts, isa, memory, threads
 from tests.trust.figures import Figure
 
 Measurement = Callable[[bool], Iterator[Figure]]
@@ -68,6 +68,8 @@ MEASURED: tuple[Measurement, ...] = (
     memory.sweep,
     memory.leaks,
     imports.imports,
+    isa.emulated,
+    isa.instructions,
 )
 # Tests of the repository that are about a row: arguments of pytest, and of the environment.
 TESTED: dict[int, tuple[str, ...]] = {
@@ -90,7 +92,6 @@ NOT_REACHED = {
     41: "sanitizers and Valgrind need builds of their own; kernels of conv2d are tested between pages that nobody may "
     "touch (`tests/test_memory.py`)",
     42: "properties are drawn by hypothesis in the tests of most operations; there is no fuzzer yet",
-    44: "an emulated processor without AVX2 is not tried; the kernels for the baseline are forced instead",
 }
 # Targets that are known to be missed: what holds all the same, and why.
 MISSED = {
