@@ -59,7 +59,7 @@ def emulated(thorough: bool) -> Iterator[Figure]:
     if thorough:
         asked = [[name, {"backend": "numba"}] for name in ("standardize", "moments")]
         died = deaths(outcomes("tests.trust.isa:result", asked, 300, emulator("Nehalem"), **ANY))
-        yield Figure(44, f"of {len(asked)} calls of Numba's kernels those that die under an emulated Nehalem", died, "= 0")
+        yield Figure(44, f"of {len(asked)} calls with Numba those that die under an emulated Nehalem", died, "= 0")
     meant = ASKED | (MORE if thorough else {})
     wrong = sum(outcomes("tests.trust.isa:chosen", [[]], 60, emulator(name), **ANY) != [meant[name]] for name in meant)
     yield Figure(44, f"of {len(meant)} emulated processors those that get the wrong level", wrong, "= 0")
