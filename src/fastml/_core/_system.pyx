@@ -18,7 +18,7 @@ cdef extern from *:
     #if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
     #include <cpuid.h>
     /* All that a compiler may use for -march=x86-64-v3. The last three are asked of the processor itself, as clang has
-       no names for them; lzcnt is the worst to miss: without it the same bytes are bsr, which counts from the other end. */
+       no names for them. LZCNT is the worst to miss: without it the same bytes are BSR, which counts from below. */
     static int fastml_has_v3(void) {
         unsigned int a, b, basic, extended, d;
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
