@@ -39,11 +39,11 @@ stubs: build  ## compare the stubs with what they describe
 	$(BIN)/python -m mypy.stubtest fastml --concise --ignore-missing-stub --mypy-config-file pyproject.toml \
 		--allowlist .ci/stubtest.txt --ignore-unused-allowlist
 
-emulated: build  ## test the kernels on a Nehalem and a Haswell: both emulated, TIME minutes each; needs qemu-x86_64
+emulated: build  ## test the kernels on an emulated Nehalem and Haswell, 5 minutes each; needs qemu-x86_64
 	for processor in Nehalem Haswell; do qemu-x86_64 -cpu $$processor \
 		$(BIN)/python -m pytest -q -o timeout=3000 tests/test_rungs.py -k "cython and definition" || exit; done
 
-aarch64: .venv/ready  ## compile the kernels for aarch64, and test them in an emulator: TIME minutes; Debian, as root
+aarch64: .venv/ready  ## compile the kernels for aarch64, test them in an emulator: 10 minutes; Debian, as root
 	PYTHON=$(BIN)/python .ci/aarch64
 
 smoke: build  ## time the small benches only: does the harness work?
