@@ -32,7 +32,7 @@ def outcomes(
     runs the interpreter, such as an emulator.
     """
     clean = {key: value for key, value in os.environ.items() if key not in SILENT}
-    path = os.pathsep.join([str(ROOT / "src"), str(ROOT), clean.get("PYTHONPATH", "")])
+    path = os.pathsep.join(filter(None, [clean.get("PYTHONPATH"), str(ROOT / "src"), str(ROOT)]))
     command = [*under, sys.executable, "-m", "tests.trust.isolated", function, str(seconds)]
     found: list[Any] = []
     while len(found) < len(calls):

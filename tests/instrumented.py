@@ -1,0 +1,194 @@
+"""The tests on kernels that report mistakes: what `make asan`, `make ubsan`, `make valgrind` and `make checked` do.
+
+    python -m tests.instrumented asan                        # build, test, and write docs/measured/instrumented.json
+    python -m tests.instrumented asan tests/test_memory.py   # other arguments of pytest; nothing is written
+
+A word builds its kernels under build/kernels-asan, with the flags that setup.py has for it, and beside copies of the
+Python files in build/asan, which comes first on the path of these tests only. The modules beside the sources stay as
+`make build` made them. A run fails if a test fails, or if anything was reported: reports of all processes go into
+files, and so do those of a child that a test expects to fail.
+
+There is no word for races. The thread sanitizer does not know libgomp's barriers, which make no use of the functions
+that it watches, and reports each loop of OpenMP; a libgomp of one's own, compiled with it, would be needed. That
+kernels give the same bits with any number of threads is tested instead.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+from tests.trust.figures import Figure
+
+ROOT = Path(__file__).parents[1]
+KEPT = ROOT / "docs" / "measured" / "instrumented.json"
+NUMBA = "not numba"  # sanitizers and Valgrind learn nothing from what no C compiler has seen
+
+
+@dataclass(frozen=True)
+class Word:
+    """`reports` is what stands in a file for each of them; tests of `without` are left out, for the reason given."""
+
+    environment: dict[str, str] = field(default_factory=dict)
+    libraries: tuple[str, ...] = ()  # of the compiler, to be loaded before all others
+    command: tuple[str, ...] = ()  # that Python is run by
+    reports: str = ""
+    tests: tuple[str, ...] = ()
+    without: dict[str, str] = field(default_factory=dict)
+
+
+WORDS = {
+    # Addresses outside of an array, or freed. PYTHONMALLOC, so that each object and array has borders of its own.
+    # Without libstdc++, exceptions of other libraries' C++ would not find what they are thrown by. Leaks are not
+    # looked for: what an interpreter keeps to its end drowns them, and row 40 of docs/reliability.md measures them.
+    "asan": Word(
+        {"PYTHONMALLOC": "malloc", "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:log_path={reports}/log"},
+        ("libasan.so", "libstdc++.so.6"),
+        reports="^==[0-9]+==ERROR",
+        tests=("-k", NUMBA),
+    ),
+    # Overflow of signed integers, floats that fit no integer, misaligned and null pointers, indices of C's arrays.
+    "ubsan": Word(
+        {"UBSAN_OPTIONS": "print_stacktrace=1:log_path={reports}/log"},
+        reports="runtime error:",
+        tests=("-k", NUMBA),
+    ),
+    # Values that were never written, on the kernels as they are shipped; addresses, too. It runs 30 to 50 times as
+    # slowly, so that this is a part of the tests, which takes half an hour. It knows no AVX-512: OpenBLAS may not use
+    # it. The interpreter and NumPy have reports of their own; those without a kernel on the stack do not count.
+    "valgrind": Word(
+        {"PYTHONMALLOC": "malloc", "OPENBLAS_CORETYPE": "Haswell"},
+        command=("valgrind", "--quiet", "--leak-check=no", "--error-limit=no", "--fair-sched=yes", "--xml=yes",
+                 "--xml-file={reports}/%p.xml"),
+        reports="/fastml/_core/",
+        tests=("tests/test_rungs.py", "-k", "cython"),
+    ),
+    # Cython checks indices and views, C its assertions, Numba indices. Numba does so in functions without
+    # parallel=True only, so that there is one thread for it, for which each kernel has a twin of that kind.
+    # Cython's overflowcheck cannot compile the constants of an enum (`640 * 1024`): ubsan is for overflow.
+    "checked": Word(
+        {"NUMBA_BOUNDSCHECK": "1", "NUMBA_NUM_THREADS": "1"},
+        tests=("-W", "error::pytest.PytestUnraisableExceptionWarning"),  # as in a function that is noexcept
+    ),
+}  # fmt: skip
+
+
+class Outcome(NamedTuple):
+    tests: int
+    failed: int
+    reports: list[str]
+    seconds: float
+
+    @property
+    def clean(self) -> bool:
+        return self.tests > 0 and not self.failed and not self.reports
+
+
+def build(word: str) -> Path:
+    """The folder of the package that a word tests."""
+    package = ROOT / "build" / word
+    for copy in package.rglob("*.py"):  # of a file that may be gone
+        copy.unlink()
+    command = [sys.executable, "setup.py", "--quiet", "build", "--build-lib", str(package)]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"FASTML_BUILD": word}, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stdout + done.stderr)
+    return package
+
+
+def run(word: str, package: Path, tests: list[str]) -> Outcome:
+    """Run pytest on a package, and collect what is reported."""
+    with TemporaryDirectory() as folder:
+        settings = {key: value.format(reports=folder) for key, value in WORDS[word].environment.items()}
+        settings["PYTHONPATH"] = os.pathsep.join(map(str, (package, ROOT)))
+        if WORDS[word].libraries:
+            settings["LD_PRELOAD"] = " ".join(map(library, WORDS[word].libraries))
+        command = [part.format(reports=folder) for part in WORDS[word].command]
+        command += [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "timeout=3600", *tests]
+        began, last, environment = time.monotonic(), "", os.environ | settings
+        with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout or ():
+                print(line, end="", flush=True)
+                last = line if line.strip() else last
+        counts = {name: int(number) for number, name in re.findall(r"(\d+) (\w+)", last)}
+        failed = counts.get("failed", 0) + counts.get("errors", 0) + counts.get("error", 0)
+        found = [report for path in sorted(Path(folder).iterdir()) for report in reports(word, path)]
+        failed = max(failed, int(process.returncode != 0))  # Python may not have lived to count
+        return Outcome(counts.get("passed", 0) + failed, failed, found, time.monotonic() - began)
+
+
+def library(name: str) -> str:
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
+    return subprocess.check_output([*compiler, f"-print-file-name={name}"], text=True).strip()
+
+
+def reports(word: str, path: Path) -> Iterator[str]:
+    """Those in a file, each with what comes after it."""
+    text = path.read_text(errors="replace")
+    if path.suffix == ".xml":
+        for error in re.findall(r"<error>.*?</error>", text, re.DOTALL):  # a process that dies leaves half a document
+            if "<kind>Leak_" not in error and re.search(rf"<obj>.*{WORDS[word].reports}.*</obj>", error):
+                yield told(ElementTree.fromstring(error))
+    else:
+        starts = [match.start() for match in re.finditer(WORDS[word].reports, text, re.MULTILINE)]
+        yield from (text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True))
+
+
+def told(error: ElementTree.Element) -> str:
+    """What Valgrind says as XML, in lines: what happened, and where."""
+    lines = [error.findtext("what") or error.findtext("xwhat/text") or ""]
+    for part in error:
+        if part.tag == "stack":
+            places = ((f.findtext("fn"), f.findtext("file") or f.findtext("obj"), f.findtext("line")) for f in part)
+            lines += [f"    {name} ({file}:{line})" for name, file, line in places]
+        elif part.tag == "auxwhat":
+            lines.append(part.text or "")
+    return "\n".join(lines)
+
+
+def figures(kept: Path = KEPT) -> Iterator[tuple[Figure, str]]:
+    """Row 41: what each word has found when it was last run, and the command. NaN where it never was."""
+    found: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    for word in WORDS:
+        last = found.get(word, {})
+        bad = last["failed"] + len(last["reports"]) if last else float("nan")
+        where = "{tests} tests, {seconds} s, {date}, {commit}".format(**last) if last else "never run"
+        yield Figure(41, f"reports, and tests that fail ({where})", bad, "= 0"), f"make {word}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The tests, on kernels that report mistakes.")
+    parser.add_argument("word", choices=WORDS)
+    options, tests = parser.parse_known_args()
+    word = WORDS[options.word]
+    left_out = [f"--deselect={test}" for test in word.without]
+    outcome = run(options.word, build(options.word), [*left_out, *(tests or word.tests)])
+    for report in outcome.reports:
+        print(report, file=sys.stderr)
+    print(f"{options.word}: {outcome.tests} tests, {outcome.failed} failed, {len(outcome.reports)} reports")
+    if not tests:
+        keep(options.word, outcome)
+    sys.exit(not outcome.clean)
+
+
+def keep(word: str, outcome: Outcome) -> None:
+    from fastml.learn import machine
+
+    origin = machine.origin()
+    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    kept[word] = outcome._asdict() | {"seconds": round(outcome.seconds)} | origin
+    KEPT.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
