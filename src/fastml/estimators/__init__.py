@@ -1,5 +1,7 @@
 """scikit-learn's classes on fastml's kernels. What these do not do runs on scikit-learn's own code, by `super()`."""
 
+import importlib
+import warnings
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -7,13 +9,41 @@ from typing import Any
 import numpy as np
 import sklearn
 from numpy.typing import NDArray
+from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils import assert_all_finite
 from sklearn.utils.validation import validate_data
 
 from fastml.ops.pca_transform import pca_transform
 
 FLOATS = (np.float64, np.float32)  # what the kernels compute in; scikit-learn converts integers to the first
-CALLBACKS = frozenset(("_skl_callbacks", "_parent_callback_ctx"))  # attributes, since scikit-learn 1.9
+# The attribute that holds them, since scikit-learn 1.9, where there are some. `_parent_callback_ctx` says nothing:
+# pipelines and searches set it on every step, with callbacks or without.
+CALLBACKS = frozenset(("_skl_callbacks",))
+VERSIONS = {"fastml": importlib.import_module("fastml").__version__, "sklearn": sklearn.__version__}
+
+
+class Stamped:
+    """Pickles and copies say which versions made them, and others warn, as those of scikit-learn's own classes do.
+
+    scikit-learn's version counts, too: attributes are used by its code.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), **{f"_{name}_version": version for name, version in VERSIONS.items()}}  # type: ignore[dict-item]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        for name, version in VERSIONS.items():
+            written = state.pop(f"_{name}_version", "unknown")
+            if written != version:
+                who = f"{type(self).__name__} of {name}"
+                warnings.warn(
+                    InconsistentVersionWarning(
+                        estimator_name=who, current_sklearn_version=version, original_sklearn_version=written
+                    ),
+                    stacklevel=2,
+                )
+        super().__setstate__(state)  # type: ignore[misc]
 
 
 def left_to_sklearn(estimator: Any) -> bool:

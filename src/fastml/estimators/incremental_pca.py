@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastml import _linalg
 from fastml._validate.arrays import size_fits
-from fastml.estimators import FLOATS, accepted, as_before_if_refused, for_kernels, left_to_sklearn, projected
+from fastml.estimators import FLOATS, Stamped, accepted, as_before_if_refused, for_kernels, left_to_sklearn, projected
 from fastml.estimators.progress import progress
 from fastml.ops.pca import Scatter, scatter
 
@@ -25,7 +25,7 @@ SOLVED = frozenset(
 FITTED = SOLVED | {"_scatter", "_dtype", "mean_", "var_", "n_samples_seen_", "n_components_", "batch_size_"}
 
 
-class IncrementalPCA(decomposition.IncrementalPCA):
+class IncrementalPCA(Stamped, decomposition.IncrementalPCA):
     """scikit-learn's `IncrementalPCA`, with its parameters, attributes and methods, and `verbose`: a bar in `fit`.
 
     scikit-learn keeps the first n_components of what it has seen and forgets the rest with each batch. Here the number
@@ -62,8 +62,8 @@ class IncrementalPCA(decomposition.IncrementalPCA):
     (array([[0.6, 0.8]]), array([66.667]), 4)
     """
 
-    _scatter: Scatter
-    _dtype: np.dtype[Any]
+    _scatter: NDArray[np.float64]  # the matrix; the other two of a `Scatter` are n_samples_seen_ and mean_
+    _dtype: str  # "float32" or "float64": plain values can be stored by more than pickle
     _parameter_constraints: ClassVar = {**decomposition.IncrementalPCA._parameter_constraints, "verbose": ["verbose"]}
 
     def __init__(
@@ -169,7 +169,7 @@ class IncrementalPCA(decomposition.IncrementalPCA):
 
     def _add(self, batch: NDArray[Any]) -> None:
         """Merge the scatter matrix of a batch into that of the rows before it."""
-        dtype, before = batch.dtype, vars(self).get("_scatter")
+        dtype, before = batch.dtype, self._before()
         self._check_n_components(batch.shape[1], before)
         try:
             stats = scatter(batch)
@@ -182,10 +182,14 @@ class IncrementalPCA(decomposition.IncrementalPCA):
                 raise ValueError("X is too large: the squares of its distance from the batches before overflow")
         for name in SOLVED & vars(self).keys():
             delattr(self, name)
-        self._scatter, self._dtype = stats, dtype
+        self._scatter, self._dtype = stats.matrix, dtype.name
         self.n_samples_seen_ = stats.count
         self.n_components_ = self._number(stats)
         self.mean_, self.var_ = stats.mean, stats.matrix.diagonal() / stats.count
+
+    def _before(self) -> Scatter | None:
+        """What is kept of the rows so far; None without any."""
+        return Scatter(self.n_samples_seen_, self.mean_, self._scatter) if "_scatter" in vars(self) else None
 
     def _number(self, stats: Scatter) -> int:
         """How many components can be told of so many rows."""
@@ -208,7 +212,7 @@ class IncrementalPCA(decomposition.IncrementalPCA):
 
     def _solve(self) -> None:
         """Set the attributes that come of the eigenproblem, in the dtype of the rows."""
-        (n, _, matrix), k, dtype = self._scatter, self.n_components_, self._dtype
+        n, matrix, k, dtype = self.n_samples_seen_, self._scatter, self.n_components_, np.dtype(self._dtype)
         freedom, rank, total = max(n - 1, 1), min(matrix.shape[0], n), float(matrix.trace())
         squares, vectors = _linalg.eigh_largest(matrix.copy(), k)
         rest = max(total - float(squares.sum()), 0.0)

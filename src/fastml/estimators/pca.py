@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastml import _linalg
 from fastml._validate.arrays import size_fits
-from fastml.estimators import FLOATS, accepted, as_before_if_refused, for_kernels, left_to_sklearn, projected
+from fastml.estimators import FLOATS, Stamped, accepted, as_before_if_refused, for_kernels, left_to_sklearn, projected
 from fastml.ops.pca import PCAResult, pca
 
 CHECKS: dict[str, Any] = {"accept_sparse": ("csr", "csc"), "dtype": FLOATS}  # scikit-learn's own
@@ -24,7 +24,7 @@ CONVERGED = {"f": 2e-6, "d": 1e-9}  # the last change of singular values, for "a
 ITERATIONS = 4  # for "auto": they give more variance than scikit-learn's 7 power iterations (measured)
 
 
-class PCA(decomposition.PCA):
+class PCA(Stamped, decomposition.PCA):
     """scikit-learn's `PCA`, with its parameters, attributes, methods and errors, `svd_solver_` and `condition_`.
 
     `svd_solver_` is what was used, `condition_` the largest singular value over the smallest one kept: the condition

@@ -11,7 +11,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastml._validate.arrays import FLOAT64, least, most
-from fastml.estimators import CALLBACKS, FLOATS, already_valid, left_to_sklearn
+from fastml.estimators import CALLBACKS, FLOATS, Stamped, already_valid, left_to_sklearn
 from fastml.ops.moments import Moments, constant, moments
 from fastml.ops.standardize import SMALL, is_plain, small, standardize_into, statistics
 
@@ -21,7 +21,7 @@ INFINITY = float("inf")
 UNUSUAL = CALLBACKS | {"feature_names_in_", "_sklearn_output_config"}  # attributes that ask for more than numbers
 
 
-class StandardScaler(preprocessing.StandardScaler):
+class StandardScaler(Stamped, preprocessing.StandardScaler):
     """scikit-learn's `StandardScaler`: (X - mean_) / scale_, with its parameters, attributes, methods and errors.
 
     On fastml's kernels: all methods on what is or becomes a dense matrix of numbers: an array (float16, integers and

@@ -11,7 +11,7 @@ from sklearn.utils.validation import validate_data
 
 from fastml import _linalg
 from fastml._validate.arrays import size_fits
-from fastml.estimators import as_before_if_refused, for_kernels, left_to_sklearn
+from fastml.estimators import Stamped, as_before_if_refused, for_kernels, left_to_sklearn
 from fastml.ops.moments import moments
 from fastml.ops.pca import scatter
 from fastml.ops.pca_transform import pca_transform
@@ -21,7 +21,7 @@ SMALL = 500  # rows or columns up to which exact is always fast enough
 MOST = 4000  # rows or columns up to which a Gram matrix is made at all, of 128 MB
 
 
-class TruncatedSVD(decomposition.TruncatedSVD):
+class TruncatedSVD(Stamped, decomposition.TruncatedSVD):
     """scikit-learn's `TruncatedSVD`: PCA without centring, with its parameters, attributes, methods and errors.
 
     On fastml's kernels: `fit` and `fit_transform` of what becomes a dense float32 or float64 matrix, with `algorithm`
