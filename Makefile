@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 RESULTS := .bench/latest.json
 
-.PHONY: help build bench figures test lint stubs emulated aarch64 report smoke docs docs-test package clean
+.PHONY: help build bench figures test lint stubs trust asan ubsan valgrind checked emulated aarch64 report smoke docs docs-test package clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -38,6 +38,12 @@ lint: .venv/ready  ## style, types
 stubs: build  ## compare the stubs with what they describe
 	$(BIN)/python -m mypy.stubtest fastml --concise --ignore-missing-stub --mypy-config-file pyproject.toml \
 		--allowlist .ci/stubtest.txt --ignore-unused-allowlist
+
+trust: asan ubsan checked valgrind emulated  ## all that follows, but aarch64, then docs/reliability.md anew: about 3 hours
+	$(BIN)/python -m tests.trust.report --write docs/reliability.md
+
+asan ubsan checked valgrind: .venv/ready  ## all tests on kernels that report mistakes: half an hour; valgrind: some, as long
+	$(BIN)/python -m tests.instrumented $@
 
 emulated: build  ## test the kernels on an emulated Nehalem and Haswell, 5 minutes each; needs qemu-x86_64
 	for processor in Nehalem Haswell; do qemu-x86_64 -cpu $$processor \

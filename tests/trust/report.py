@@ -16,6 +16,7 @@ from typing import Any
 
 from fastml.learn import machine
 from fastml.learn.report import publish
+from tests import instrumented
 from tests.trust.figures import Figure, shown
 from tests.trust.isolated import ROOT
 from tests.trust.rows import ENVIRONMENT, MEASURED, MISSED, NOT_REACHED, TESTED, THREATS
@@ -49,6 +50,8 @@ def lines(only: str, thorough: bool) -> Iterator[tuple[Figure, str]]:
         if only in name_of(measure):
             for figure in measure(thorough):
                 yield figure, f"python -m tests.trust.report --only {name_of(measure)}"
+    if thorough and only in "instrumented.figures":
+        yield from instrumented.figures()
     for row in TESTED if thorough else ():
         if only in f"tests of row {row}":
             what, failed = suite(row)
