@@ -40,6 +40,7 @@ stubs: build  ## compare the stubs with what they describe
 		--allowlist .ci/stubtest.txt --ignore-unused-allowlist
 
 trust: asan ubsan checked valgrind emulated  ## all that follows, but aarch64, then docs/reliability.md anew: about 3 hours
+	$(BIN)/python -m pytest -q -m slow
 	$(BIN)/python -m tests.trust.report --write docs/reliability.md
 
 asan ubsan checked valgrind: .venv/ready  ## all tests on kernels that report mistakes: half an hour; valgrind: some, as long

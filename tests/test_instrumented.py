@@ -67,6 +67,7 @@ def compiled(word, folder):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sanitizers of GCC, and LD_PRELOAD")
 @pytest.mark.timeout(1200)
+@pytest.mark.slow
 @pytest.mark.parametrize("word", WORDS)
 def test_a_word_reports_its_mistake_and_nothing_else(word, tmp_path):
     package = compiled(word, tmp_path)
@@ -78,4 +79,4 @@ def test_a_word_reports_its_mistake_and_nothing_else(word, tmp_path):
     test.write_text(CALLS.format(level=_cpu.isa(), **SOUND | wrong))
     outcome = instrumented.run(word, package, [str(test)])
     assert not outcome.clean and outcome.failed == (said is None or word == "asan")  # which ends the process
-    assert [said in report for report in outcome.reports] == [True] * (said is not None)
+    assert any(said in report for report in outcome.reports) if said else not outcome.reports

@@ -70,6 +70,7 @@ CALLS = {
     "scatter of many columns": products(700),
     "transform": transform,
 }
+QUICK = {"winograd", "backward", "scatter"}  # these in each run of the tests
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def stop(number: int, frame: Any) -> None:
     raise Alarm
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", [pytest.param(key, marks=() if key in QUICK else pytest.mark.slow) for key in CALLS])
 def test_a_long_call_ends_when_a_handler_raises(name, ring):
     run, whole = long_call(name)
     ring(0.02, stop)
