@@ -30,6 +30,15 @@ figures: build  ## measure, in pairs, whether fastml is as much faster than its 
 test: build  ## run all tests, and each bench once as a test
 	$(BIN)/python -m pytest -q
 
+# Each builds kernels of its own, in build/, and writes docs/measured/instrumented.json; tests/instrumented.py says more.
+asan ubsan checked valgrind: .venv/ready
+	$(BIN)/python -m tests.instrumented $@
+
+asan:  ## run the tests on kernels that report a wrong address; with the build, half an hour or less
+ubsan:  ## run the tests on kernels that report undefined behaviour, of integers above all
+checked:  ## run the tests with indices checked, in Cython and in Numba
+valgrind:  ## run the tests of Cython's rungs under Valgrind; hours
+
 lint: .venv/ready  ## style, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -39,12 +48,9 @@ stubs: build  ## compare the stubs with what they describe
 	$(BIN)/python -m mypy.stubtest fastml --concise --ignore-missing-stub --mypy-config-file pyproject.toml \
 		--allowlist .ci/stubtest.txt --ignore-unused-allowlist
 
-trust: asan ubsan checked valgrind emulated  ## all that follows, but aarch64, then docs/reliability.md anew: about 3 hours
+trust: asan ubsan checked valgrind emulated  ## all of these, tests that are slow, and then docs/reliability.md anew: hours
 	$(BIN)/python -m pytest -q -m slow
 	$(BIN)/python -m tests.trust.report --write docs/reliability.md
-
-asan ubsan checked valgrind: .venv/ready  ## all tests on kernels that report mistakes: half an hour; valgrind: some, as long
-	$(BIN)/python -m tests.instrumented $@
 
 emulated: build  ## test the kernels on an emulated Nehalem and Haswell, 5 minutes each; needs qemu-x86_64
 	for processor in Nehalem Haswell; do qemu-x86_64 -cpu $$processor \

@@ -106,7 +106,8 @@ def streamed(
     dtype = np.float32 if floating is float else np.float64
     cdef floating[:, ::1] buffer = working_memory("rows", n_threads, BUFFER, dtype)
     cdef double[::1] factor = np.empty(columns)
-    _factors(columns, &scale[0], &factor[0], <floating>0)
+    if axis == 0:
+        _factors(columns, &scale[0], &factor[0], <floating>0)
     for task in prange(tasks, nogil=True, num_threads=n_threads, schedule="static"):
         _streamed_rows(x, axis, mean, scale, task * step, step, &factor[0], &buffer[threadid(), 0], out)
 
