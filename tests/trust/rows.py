@@ -89,7 +89,7 @@ TESTED: dict[int, tuple[str, ...]] = {
 ENVIRONMENT = {44: {"FASTML_ISA": "baseline"}}
 NOT_REACHED = {
     25: "nothing to measure: no operation computes a transcendental function but the square root, which is exact",
-    41: "races are not looked for: the thread sanitizer reports every loop of OpenMP, whose runtime is not built for it. "
+    41: "races are not looked for: the thread sanitizer knows nothing of OpenMP's barriers. "
     "The figures are those of the last run of each command, which takes a build of its own",
     42: "properties are drawn by hypothesis in the tests of most operations; there is no fuzzer yet",
 }

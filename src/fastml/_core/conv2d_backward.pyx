@@ -136,7 +136,7 @@ def outer(
     cdef Py_ssize_t size = groups * panels * taps * width
     cdef floating[:, ::1] sums = working_memory("weights", 1, size, dtype)[:, :size].reshape(groups * panels, -1)
     cdef floating[:, ::1] grads = working_memory("gradients", n_threads, OUTER_PIXELS * width, dtype)
-    cdef floating[:, ::1] scratch = working_memory("blocks", n_threads, (not p.direct) * p.chunk * p.plane, dtype)
+    cdef floating[:, ::1] scratch = working_memory("blocks", n_threads, 1 if p.direct else p.chunk * p.plane, dtype)
     cdef Watch watch = start_watch()
     with nogil:
         set_offsets(&p.rows, &p.columns, p.chunk, p.plane, p.pitch, &offset[0])
