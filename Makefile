@@ -74,7 +74,7 @@ docs: build .venv/docs  ## build the site from docs/ into docs/_build/html; a wa
 	@echo docs/_build/html/index.html
 
 docs-test: docs  ## open every page of the site in Chromium: links, images, errors, a phone's width
-	$(BIN)/python -m pytest -q tests/site
+	$(BIN)/python -m pytest -q tests/site -m slow
 
 # The time of all files in the wheel is that of the commit, and not that of the build: the same wheel each time.
 package: export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),1577836800)

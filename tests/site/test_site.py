@@ -7,6 +7,7 @@ import pytest
 from tests.site import checks
 
 playwright = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.slow  # `make docs-test` asks for it
 SITE = Path(__file__).parents[2] / "docs" / "_build" / "html"
 GOOD = """<!DOCTYPE html><html><head><title>A page</title><link rel="icon" href="data:,"></head>
 <body><article><h1 id="top">A heading</h1><p>Text.</p>BODY</article></body></html>"""

@@ -71,7 +71,7 @@ def peer_calls() -> dict[str, Any]:
     from tests.trust.work import arrays
 
     given = arrays()
-    found = {"scikit-learn KMeans": lambda: KMeans(8, n_init=1, random_state=0).fit(given["X"]).inertia_.tobytes(),
+    found = {"scikit-learn KMeans": lambda: KMeans(8, n_init=1, random_state=0).fit(given["X"]).labels_.tobytes(),
              "NumPy matmul": lambda: (given["X"].T @ given["X"]).tobytes()}  # fmt: skip
     if importlib.util.find_spec("torch"):
         import torch
@@ -162,7 +162,8 @@ def forks(thorough: bool) -> Iterator[Figure]:
     if thorough:
         theirs = list(peer_calls())
         found = outcomes("tests.trust.threads:after_fork", [["peer", name] for name in theirs], 15)
-        peers = {name: str(a) if isinstance(a, Died) else a for name, a in zip(theirs, found, strict=True)}
+        peers = {name: str(a).partition(":")[0] if isinstance(a, Died) else a
+                 for name, a in zip(theirs, found, strict=True)}  # fmt: skip
     slowest = max(float("inf") if isinstance(seconds, Died) else seconds for seconds in results)
     what = f"seconds until a forked child answers, the longest of {len(results)} calls"
     yield Figure(35, what, slowest, "< 1", "s", peers)
