@@ -34,10 +34,10 @@ test: build  ## run all tests, and each bench once as a test
 asan ubsan checked valgrind: .venv/ready
 	$(BIN)/python -m tests.instrumented $@
 
-asan:  ## run the tests on kernels that report a wrong address; with the build, half an hour or less
+asan:  ## run the tests on kernels that report a wrong address
 ubsan:  ## run the tests on kernels that report undefined behaviour, of integers above all
 checked:  ## run the tests with indices checked, in Cython and in Numba
-valgrind:  ## run the tests of Cython's rungs under Valgrind; hours
+valgrind:  ## run the tests of Cython's rungs under Valgrind
 
 lint: .venv/ready  ## style, types
 	$(BIN)/ruff check .
@@ -48,15 +48,15 @@ stubs: build  ## compare the stubs with what they describe
 	$(BIN)/python -m mypy.stubtest fastml --concise --ignore-missing-stub --mypy-config-file pyproject.toml \
 		--allowlist .ci/stubtest.txt --ignore-unused-allowlist
 
-trust: asan ubsan checked valgrind emulated  ## all of these, tests that are slow, and then docs/reliability.md anew: hours
+trust: asan ubsan checked valgrind emulated  ## all of these, tests that are slow, and then docs/reliability.md anew
 	$(BIN)/python -m pytest -q -m slow
 	$(BIN)/python -m tests.trust.report --write docs/reliability.md
 
-emulated: build  ## test the kernels on an emulated Nehalem and Haswell, 5 minutes each; needs qemu-x86_64
+emulated: build  ## test the kernels on an emulated Nehalem and Haswell: 20 minutes; needs qemu-x86_64
 	for processor in Nehalem Haswell; do qemu-x86_64 -cpu $$processor \
 		$(BIN)/python -m pytest -q -o timeout=3000 tests/test_rungs.py -k "cython and definition" || exit; done
 
-aarch64: .venv/ready  ## compile the kernels for aarch64, test them in an emulator: 10 minutes; Debian, as root
+aarch64: .venv/ready  ## compile the kernels for aarch64, test them in an emulator: 20 minutes; Debian, as root
 	PYTHON=$(BIN)/python .ci/aarch64
 
 smoke: build  ## time the small benches only: does the harness work?

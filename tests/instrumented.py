@@ -98,9 +98,9 @@ WORDS = {
         tests=("-k", NUMBA),
         without=OTHER_LOOPS,
     ),
-    # Values that were never written, on the kernels as they are shipped; addresses, too. It runs 30 to 50 times as
-    # slowly, so that this is a part of the tests, which takes hours. It knows no AVX-512: OpenBLAS may not use
-    # it. The interpreter and NumPy have reports of their own; those without a kernel on the stack do not count.
+    # Values that were never written, on the kernels as they are shipped; addresses, too. It is slow, so that
+    # these are the tests of Cython's rungs only. It knows no AVX-512: OpenBLAS may not use it. The interpreter and
+    # NumPy have reports of their own; those without a kernel on the stack do not count.
     "valgrind": Word(
         {"PYTHONMALLOC": "malloc", "OPENBLAS_CORETYPE": "Haswell"},
         command=("valgrind", "--quiet", "--leak-check=no", "--error-limit=no", "--fair-sched=yes", "--xml=yes",

@@ -72,7 +72,9 @@ def interrupts(thorough: bool) -> Iterator[Figure]:
     results = outcomes("tests.trust.interrupts:interrupted", [["fastml", *one] for one in asked], 120)
     unusable = sum(isinstance(result, Died) or not result[2] for result in results)
     yield Figure(37, f"of {len(asked)} calls those after which something does not work, or is wrong", unusable, "= 0")
-    waits = [(result[1], result[0], name, scale) for (name, scale), result in zip(asked, results, strict=True)]
+    died = (float("inf"), float("inf"))
+    waits = [(*(died if isinstance(result, Died) else (result[1], result[0])), name, scale)
+             for (name, scale), result in zip(asked, results, strict=True)]  # fmt: skip
     peers = {}
     for name in big_peer_calls(1) if thorough else ():
         seconds, waited, _ = call("tests.trust.interrupts:interrupted", "peer", name, 128, seconds=120)

@@ -2,7 +2,7 @@
 
     python -m tests.trust.report [--only PART] [--quick] [--write docs/reliability.md]
 
-A full run takes a quarter of an hour. `--quick` is what the tests measure: less of all, and no peers.
+A full run takes 20 minutes. `--quick` is what the tests measure: less of all, and no peers.
 """
 
 import argparse
@@ -61,7 +61,8 @@ def lines(only: str, thorough: bool) -> Iterator[tuple[Figure, str]]:
 
 def cells(figure: Figure, command: str) -> tuple[str, ...]:
     peers = "; ".join(f"{name} {shown(value)}" for name, value in figure.peers.items())
-    _, why = MISSED.get((figure.row, figure.target), ("", "look into it"))
+    unknown = "not measured yet" if figure.value != figure.value else "look into it"
+    _, why = MISSED.get((figure.row, figure.target), ("", unknown))
     verdict = "reached" if figure.reached else f"not reached: {why}"
     value = f"{shown(figure.value)} {figure.unit}".strip()
     return (str(figure.row), THREATS[figure.row], figure.what, value, figure.target, verdict, peers, f"`{command}`")
