@@ -36,6 +36,27 @@ def test_nan_stays_in_its_row():
     assert np.isnan(result[4]).all() and np.isfinite(np.delete(result, 4, axis=0)).all()
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("place", ["mean", "components", "X"])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_what_is_not_finite_gives_what_the_definition_gives(backend, dtype, place, value):
+    values = {"X": random.normal(size=(30, 37)), "mean": random.normal(size=37), "components": np.ones((5, 37))}
+    np.atleast_2d(values[place])[-2:, 11] = value
+    values["X"], values["components"] = values["X"].astype(dtype), values["components"].astype(dtype)
+    result = fastml.pca_transform(**values, backend=backend)
+    expected = (values["X"].astype(np.float64) - values["mean"]) @ values["components"].astype(np.float64).T
+    np.testing.assert_array_equal(result[~np.isfinite(expected)], expected[~np.isfinite(expected)])
+    assert (np.isfinite(result) == np.isfinite(expected)).all() and not np.isfinite(expected).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_does_not_fit_float32_becomes_infinite_without_a_warning(backend):
+    X = np.ones((3, 2), np.float32)
+    assert (fastml.pca_transform(X, [0.0, 1e300], [[0.0, 1.0]], backend=backend) == -np.inf).all()
+    assert (fastml.pca_transform(X, [0.0, 0.0], [[1.0, 1e300]], backend=backend) == np.inf).all()
+
+
 @pytest.mark.parametrize(("arguments", "error", "message"), [
     (([[1.0, 2.0]], [0.0], [[1.0, 0.0]]), ValueError, "^mean must"),
     (([[1.0, 2.0]], [0.0, 0.0], [[1.0, 0.0, 0.0]]), ValueError, "^components must have 2 columns"),

@@ -1,5 +1,6 @@
 """Rows in the coordinates of principal components. The specification is `fastml._ref.pca_transform`."""
 from cython.parallel cimport prange, threadid
+from libc.math cimport isfinite
 
 import numpy as np
 
@@ -60,14 +61,18 @@ def tiles(
     """Pieces of rows, centred in the first-level cache, times strips of components: 12 vectors of sums in registers.
 
     Subtracting mean @ basis from x @ basis afterwards would save the subtractions, and lose what a mean far from zero
-    has in front. What the mean loses as float32 is made good: the sums start from (float32(mean) - mean) @ basis.
+    has in front. What the mean loses as float32 is made good: the sums start from (float32(mean) - mean) @ basis,
+    where that is finite.
     """
     cdef Py_ssize_t lanes = LANES_F32 if floating is float else LANES_F64
-    cdef Py_ssize_t columns = x.shape[1], width = (basis.shape[0] + lanes - 1) // lanes * lanes, task
+    cdef Py_ssize_t columns = x.shape[1], width = (basis.shape[0] + lanes - 1) // lanes * lanes, task, c
     dtype = np.float32 if floating is float else np.float64
-    shift, nothing = np.asarray(mean).astype(dtype), np.zeros(max(columns, width), dtype)
+    with np.errstate(over="ignore"):
+        shift = np.asarray(mean).astype(dtype)
+    rounding, nothing = np.zeros(columns), np.zeros(max(columns, width), dtype)
+    np.subtract(shift, mean, out=rounding, where=np.isfinite(shift))
     cdef floating[::1] center = shift, zeros = nothing
-    cdef floating[:, ::1] lost = np.subtract(shift, mean).astype(dtype)[np.newaxis]
+    cdef floating[:, ::1] lost = rounding.astype(dtype)[np.newaxis]
     cdef floating[:, ::1] start = np.zeros((1, width), dtype)
     cdef floating[:, ::1] packed = working_memory("weights", 1, columns * width, dtype)
     cdef floating[:, ::1] memory = working_memory("blocks", n_threads, ROWS * (PITCH + width), dtype, 0)
@@ -77,6 +82,9 @@ def tiles(
             _pack(basis, task * PITCH, min((task + 1) * PITCH, columns), lanes, &packed[0, 0])
         if floating is float:
             _some_rows(lost, 0, &zeros[0], &packed[0, 0], &zeros[0], width, start, &memory[0, 0])
+            for c in range(width):
+                if not isfinite(start[0, c]):
+                    start[0, c] = 0
         for task in prange((x.shape[0] + ROWS - 1) // ROWS, num_threads=n_threads, schedule="static"):
             if not interrupted(&watch):
                 _some_rows(x, task * ROWS, &center[0], &packed[0, 0], &start[0, 0], width, out, &memory[threadid(), 0])
