@@ -26,6 +26,9 @@ def test_out_lists_and_nothing():
     assert fastml.pca_transform([[3.0, 4.0], [0.0, 5.0]], [0.0, 5.0], [[0.6, -0.8]], out=out) is out
     np.testing.assert_allclose(out, [[2.6], [0.0]], atol=1e-15)
     assert fastml.pca_transform(np.empty((0, 3)), np.zeros(3), np.ones((2, 3))).shape == (0, 2)
+    for backend in BACKENDS:
+        result = fastml.pca_transform(np.empty((3, 0)), [], np.empty((2, 0)), backend=backend)
+        np.testing.assert_array_equal(result, np.zeros((3, 2)))
     assert fastml.pca_transform(np.ones((2, 3), int), np.zeros(3), np.ones((1, 3))).dtype == np.float64
 
 
