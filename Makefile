@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RESULTS := .bench/latest.json
+# that read pages of the site: more of them end sooner, and what cells time takes longer
+JOBS ?= 1
 
 .PHONY: help build bench figures test lint stubs trust asan ubsan valgrind checked emulated aarch64 report smoke docs docs-test package clean
 
@@ -70,7 +72,7 @@ report: $(RESULTS)  ## write the table of the last `make bench` into the README
 	@touch $@
 
 docs: build .venv/docs  ## build the site from docs/ into docs/_build/html; a warning is an error
-	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -n -q -j $(JOBS) -b html docs docs/_build/html
 	@echo docs/_build/html/index.html
 
 docs-test: docs  ## open every page of the site in Chromium: links, images, errors, a phone's width

@@ -73,6 +73,11 @@ def forget(app: Sphinx, env: BuildEnvironment, docname: str) -> None:
     pages_of(env).pop(docname, None)
 
 
+def join(app: Sphinx, env: BuildEnvironment, docnames: list[str], other: BuildEnvironment) -> None:
+    """Another process has read some of the pages."""
+    pages_of(env).update({docname: pages for docname, pages in pages_of(other).items() if docname in docnames})
+
+
 def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     """A page for every file that is linked to."""
     bridge = app.builder.highlighter
@@ -89,5 +94,6 @@ def source_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_transform(LinkToSource)
     app.connect("env-purge-doc", forget)
+    app.connect("env-merge-info", join)
     app.connect("html-collect-pages", source_pages)
-    return {"parallel_read_safe": False}
+    return {"parallel_read_safe": True}

@@ -158,7 +158,9 @@ def blocks(
     cdef Py_ssize_t chunks = 1 if axis == 1 else min(max(64 // panels, 1), (rows + BLOCK - 1) // BLOCK)
     cdef double[:, :, ::1] scratch = np.zeros((chunks, features, 3))
     cdef Stats* partial = <Stats*>&scratch[0, 0, 0]
-    cdef Py_ssize_t task, j, chunk, start
+    cdef Stats* left
+    cdef Stats* right
+    cdef Py_ssize_t task, j, pair, start, apart = 1
     with nogil:
         if axis == 1:
             for j in prange(rows, num_threads=n_threads, schedule="static"):
@@ -170,10 +172,14 @@ def blocks(
                 mean[j] = origin_of(&x[start, j], rows - start, columns)
             for task in prange(chunks * panels, num_threads=n_threads, schedule="static"):
                 _one_panel(&x[0, 0], weight, rows, columns, task // panels, chunks, task % panels, &mean[0], partial)
+        while apart < chunks:  # pairs, and pairs of them: less rounding than one chunk after the other
+            for pair in range((chunks + apart - 1) // (2 * apart)):
+                left = partial + pair * 2 * apart * features
+                right = left + apart * features
+                for j in range(features):
+                    merge(&left[j], right[j].count, right[j].mean, right[j].m2)
+            apart *= 2
         for j in range(features):
-            for chunk in range(1, chunks):
-                merge(&partial[j], partial[chunk * features + j].count,
-                      partial[chunk * features + j].mean, partial[chunk * features + j].m2)
             count[j] = partial[j].count
             mean[j] = mean[j] + partial[j].mean if count[j] else NAN
             m2[j] = partial[j].m2
