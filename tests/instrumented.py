@@ -41,6 +41,8 @@ OTHER_LOOPS = {
         "tests/test_assembly.py::test_a_module_has_the_hottest_loop_of_its_functions",
         "tests/test_assembly.py::test_the_command_shows_a_loop_and_refuses",
         "tests/trust/test_trust.py::test_figures_reach_their_targets[threads.lock]",
+        "tests/trust/test_isa.py::test_the_better_level_would_not_do_as_the_baseline",
+        "tests/trust/test_isa.py::test_levels_differ_in_the_last_bits_and_so_the_comparison_means_something",
     ),
 }
 NO_PRELOAD = {
@@ -114,7 +116,7 @@ WORDS = {
     "checked": Word(
         {"NUMBA_BOUNDSCHECK": "1", "NUMBA_NUM_THREADS": "1"},
         tests=("-W", "error::pytest.PytestUnraisableExceptionWarning"),  # as in a function that is noexcept
-        without=OTHER_LOOPS | NO_INDEX_ERROR,
+        without=OTHER_LOOPS | NO_INDEX_ERROR | ONE_THREAD,
     ),
 }  # fmt: skip
 
