@@ -5,7 +5,7 @@ RESULTS := .bench/latest.json
 # that read pages of the site: more of them end sooner, and what cells time takes longer
 JOBS ?= 1
 
-.PHONY: help build bench figures test lint stubs trust asan ubsan valgrind checked emulated aarch64 report smoke docs docs-test package clean
+.PHONY: help build bench figures test lint stubs trust asan ubsan valgrind checked emulated aarch64 report smoke docs docs-test package wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -84,6 +84,9 @@ package: .venv/ready  ## build the sdist, and from it the wheel; check what is i
 	rm -rf dist
 	umask 022; $(BIN)/python -m build --quiet
 	$(BIN)/python .ci/check_package.py dist
+
+wheel:  ## build the wheel that others would install, twice, and test it in an empty environment without a compiler
+	PYTHON=$(PYTHON) .ci/try_wheel
 
 clean:  ## remove everything that was built, and .venv
 	rm -rf .venv build dist .bench docs/_build src/*.egg-info src/fastml/_core/*/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
