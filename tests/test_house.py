@@ -185,6 +185,12 @@ def test_files_are_at_most_350_lines():
     assert (ROOT / "setup.py").read_text().count("\n") <= 80
 
 
+def test_nothing_is_checked_by_an_assert():
+    """Which `python -O` leaves out. `learn` asserts what its own code has made sure of."""
+    shipped = [path for path in PYTHON + CYTHON if not name(path).startswith("learn/")]
+    assert [name(path) for path in shipped if re.search(r"^\s*assert\b", path.read_text(), re.MULTILINE)] == []
+
+
 IMPORT = """if True:
     import os, sys, threading, numpy as np
     def state():

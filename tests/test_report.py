@@ -176,6 +176,13 @@ def test_every_algorithm_of_conv2d_can_be_compared(op):
         assert call().shape == (1, 2, 8, 8) and error < tolerance
 
 
+def test_a_wrong_answer_is_not_timed(monkeypatch):
+    monkeypatch.setattr(harness, "error", lambda *_: np.nan)
+    case = figures.case_of("conv2d", "1x8x8x8 to 8, k3")
+    with pytest.raises(ArithmeticError, match="is wrong by nan on conv2d 1x8x8x8"):
+        harness.prepared(conv2d.FORCED[0], case, "float32")
+
+
 @pytest.mark.parametrize("op", ["conv2d", "Conv2d"])
 def test_the_cost_of_a_convolution_is_that_of_its_definition(op):
     least = costs.cost(figures.case_of(op, "1x128x56x56 to 128, k3 s2"), "float32")

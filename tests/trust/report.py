@@ -19,7 +19,7 @@ from fastml.learn.report import publish
 from tests import instrumented
 from tests.trust.figures import Figure, shown
 from tests.trust.isolated import ROOT
-from tests.trust.rows import ENVIRONMENT, MEASURED, MISSED, NOT_REACHED, TESTED, THREATS
+from tests.trust.rows import MEASURED, MISSED, NOT_REACHED, SET, TESTED, THREATS
 
 BEGIN, END = "<!-- reliability: begin -->", "<!-- reliability: end -->"
 COLUMNS = ("row", "threat", "what is measured", "figure", "target", "", "peers", "command")
@@ -29,10 +29,10 @@ def name_of(measure: Any) -> str:
     return f"{measure.__module__.rpartition('.')[2]}.{measure.__name__}"
 
 
-def suite(row: int) -> tuple[str, float]:
-    """Run the tests that are about a row: how many there were, and how many failed."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTED[row]]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | ENVIRONMENT.get(row, {}), capture_output=True, text=True)
+def suite(arguments: tuple[str, ...], environment: dict[str, str]) -> tuple[str, float]:
+    """Run tests with these arguments of pytest: how many there were, and how many failed."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True)
     counts = {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", done.stdout.splitlines()[-1])}
     passed = counts.get("passed", 0)
     known = counts.get("xfailed", 0)
@@ -50,11 +50,12 @@ def lines(only: str, thorough: bool) -> Iterator[tuple[Figure, str]]:
         if only in name_of(measure):
             for figure in measure(thorough):
                 yield figure, f"python -m tests.trust.report --only {name_of(measure)}"
-    for row in TESTED if thorough else ():
+    suites = [*((row, {}, arguments) for row, arguments in TESTED.items()), *SET]
+    for row, environment, arguments in suites if thorough else ():
         if only in f"tests of row {row}":
-            what, failed = suite(row)
-            settings = "".join(f"{key}={value} " for key, value in ENVIRONMENT.get(row, {}).items())
-            yield Figure(row, what, failed, "= 0"), f"{settings}pytest {quoted(TESTED[row])}"
+            what, failed = suite(arguments, environment)
+            settings = "".join(f"{key}={value} " for key, value in environment.items())
+            yield Figure(row, what, failed, "= 0"), f"{settings}pytest {quoted(arguments)}"
     if thorough and only in "tests of row 41":
         yield from instrumented.figures()
 

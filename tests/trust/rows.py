@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from tests.trust import accuracy, determinism, hostile, imports, interrupts, isa, memory, threads
+from tests.trust import accuracy, determinism, hostile, imports, interrupts, isa, memory, optimized, threads
 from tests.trust.figures import Figure
 
 Measurement = Callable[[bool], Iterator[Figure]]
@@ -52,6 +52,7 @@ MEASURED: tuple[Measurement, ...] = (
     hostile.attributes,
     hostile.huge_arrays,
     hostile.empty_arrays,
+    optimized.optimized,
     accuracy.reference_data,
     accuracy.standardized,
     accuracy.half_precision,
@@ -84,9 +85,21 @@ TESTED: dict[int, tuple[str, ...]] = {
     24: ("tests/test_rungs.py", "tests/test_conv2d_errors.py", "-k", "(conv2d and definition) or winograd_is_off"),
     30: ("tests/test_standard_scaler.py", "tests/test_pca_estimator.py", "tests/test_incremental_pca_inputs.py",
          "tests/test_truncated_svd.py", "-k", "scikit_learns_checks or number_of_checks"),
-    44: ("tests/test_rungs.py", "-k", "cython and definition"),
 }  # fmt: skip
-ENVIRONMENT = {44: {"FASTML_ISA": "baseline"}}
+OF_OPERATIONS = tuple(
+    f"tests/test_{name}.py"
+    for name in ("moments", "standardize", "pca", "pca_solvers", "pca_transform", "conv2d", "conv2d_backward",
+                 "conv2d_layer", "max_pool2d", "max_pool2d_backward", "avg_pool2d", "avg_pool2d_backward",
+                 "global_avg_pool2d", "batch_norm", "batch_norm_backward", "fold_batch_norm", "standard_scaler",
+                 "standard_scaler_inputs", "pca_estimator", "incremental_pca", "truncated_svd", "validate",
+                 "validate_images", "layouts")
+)  # fmt: skip
+# The same in other settings: without asserts and docstrings, and without the fast kernels.
+SET: tuple[tuple[int, dict[str, str], tuple[str, ...]], ...] = (
+    (4, {"PYTHONOPTIMIZE": "2"}, (*OF_OPERATIONS, "tests/test_rungs.py")),
+    (44, {"FASTML_ISA": "baseline"}, ("tests/test_rungs.py", "-k", "cython and definition")),
+    (44, {"FASTML_BACKEND": "numpy"}, OF_OPERATIONS),
+)
 NOT_REACHED = {
     25: "nothing to measure: no operation computes a transcendental function but the square root, which is exact",
     41: "races are not looked for: the thread sanitizer knows nothing of OpenMP's barriers. "

@@ -135,7 +135,8 @@ def prepared(contender: Contender, case: Case, dtype: str) -> tuple[Callable[[],
     """The call to time, made once so that compilers are done, and its error; a wrong answer is not timed."""
     call = contender.prepare(case, *case.arguments(dtype))
     largest = error(case, dtype, call())
-    assert largest < accepted(contender, dtype), f"{contender.name} is wrong by {largest:.1e} on {case.op} {case.name}"
+    if not largest < accepted(contender, dtype):
+        raise ArithmeticError(f"{contender.name} is wrong by {largest:.1e} on {case.op} {case.name}")
     return call, largest
 
 
