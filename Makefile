@@ -5,7 +5,7 @@ RESULTS := .bench/latest.json
 # that read pages of the site: more of them end sooner, and what cells time takes longer
 JOBS ?= 1
 
-.PHONY: help build bench figures test lint stubs trust asan ubsan valgrind checked emulated aarch64 report smoke docs docs-test package wheel clean
+.PHONY: help build bench figures test lint stubs trust asan ubsan valgrind checked coverage emulated aarch64 report smoke docs docs-test package wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -41,6 +41,9 @@ ubsan:  ## run the tests on kernels that report undefined behaviour, of integers
 checked:  ## run the tests with indices checked, in Cython and in Numba
 valgrind:  ## run the tests of Cython's rungs under Valgrind
 
+coverage: .venv/ready  ## say which branches and lines tests run, of Python files and of kernels; needs gcov
+	$(BIN)/python -m tests.covered
+
 lint: .venv/ready  ## style, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -50,7 +53,7 @@ stubs: build  ## compare the stubs with what they describe
 	$(BIN)/python -m mypy.stubtest fastml --concise --ignore-missing-stub --mypy-config-file pyproject.toml \
 		--allowlist .ci/stubtest.txt --ignore-unused-allowlist
 
-trust: asan ubsan checked valgrind emulated  ## all of these, tests that are slow, and then docs/reliability.md anew
+trust: asan ubsan checked valgrind coverage emulated  ## all of these, tests that are slow, and then docs/reliability.md anew
 	$(BIN)/python -m pytest -q -m slow
 	$(BIN)/python -m tests.trust.report --write docs/reliability.md
 

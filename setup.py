@@ -24,8 +24,10 @@ if sysconfig.get_platform().endswith(("x86_64", "amd64")):  # of the Python that
 elif NATIVE:
     LEVELS["baseline"] = ["-march=native"]
 
-# "" is what is shipped, and valgrind the same with line numbers. Python's flags have -fwrapv, which would blind ubsan.
+# "" is what is shipped, valgrind the same with line numbers; coverage counts how often each line of C runs, in all
+# threads. Python's flags have -fwrapv, which would blind ubsan.
 BUILDS = {"": "-O3 -g0", "valgrind": "-O3 -g", "checked": "-O1 -g -UNDEBUG",
+          "coverage": "-O0 -g0 --coverage -fprofile-update=atomic",
           "asan": "-O1 -g -fno-omit-frame-pointer -fsanitize=address",
           "ubsan": "-O1 -g -fno-wrapv -fsanitize=undefined,float-cast-overflow"}  # fmt: skip
 # No -ffast-math: NaN and infinity mean something here. These three let the compiler vectorise and use FMA all the same.

@@ -16,7 +16,7 @@ from typing import Any
 
 from fastml.learn import machine
 from fastml.learn.report import publish
-from tests import instrumented
+from tests import covered, instrumented
 from tests.trust.figures import Figure, shown
 from tests.trust.isolated import ROOT
 from tests.trust.rows import MEASURED, MISSED, NOT_REACHED, SET, TESTED, THREATS
@@ -58,6 +58,8 @@ def lines(only: str, thorough: bool) -> Iterator[tuple[Figure, str]]:
             yield Figure(row, what, failed, "= 0"), f"{settings}pytest {quoted(arguments)}"
     if thorough and only in "tests of row 41":
         yield from instrumented.figures()
+    if thorough and only in "tests of row 42":
+        yield from covered.figures()
 
 
 def cells(figure: Figure, command: str) -> tuple[str, ...]:
