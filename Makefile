@@ -4,8 +4,9 @@ BIN := .venv/bin
 RESULTS := .bench/latest.json
 # that read pages of the site: more of them end sooner, and what cells time takes longer
 JOBS ?= 1
+MINUTES ?= 10
 
-.PHONY: help build bench figures test lint stubs trust asan ubsan valgrind checked coverage emulated aarch64 report smoke docs docs-test package wheel clean
+.PHONY: help build bench figures test lint stubs trust asan ubsan valgrind checked coverage fuzz emulated aarch64 report smoke docs docs-test package wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -56,6 +57,13 @@ stubs: build  ## compare the stubs with what they describe
 trust: asan ubsan checked valgrind coverage emulated  ## all of these, tests that are slow, and then docs/reliability.md anew
 	$(BIN)/python -m pytest -q -m slow
 	$(BIN)/python -m tests.trust.report --write docs/reliability.md
+
+.venv/fuzz: .venv/ready
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[fuzz]"
+	@touch $@
+
+fuzz: build .venv/fuzz  ## call everything public with arguments that a fuzzer makes up, for MINUTES=10
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 emulated: build  ## test the kernels on an emulated Nehalem and Haswell: 20 minutes; needs qemu-x86_64
 	for processor in Nehalem Haswell; do qemu-x86_64 -cpu $$processor \

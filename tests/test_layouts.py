@@ -14,7 +14,7 @@ class Subclass(np.ndarray):
 
 def junk(x):
     """What must not be read."""
-    return np.nan if x.dtype.kind == "f" else -77
+    return np.nan if x.dtype.kind == "f" else np.array(-77).astype(x.dtype)
 
 
 def slices(x, step):

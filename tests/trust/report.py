@@ -17,6 +17,7 @@ from typing import Any
 from fastml.learn import machine
 from fastml.learn.report import publish
 from tests import covered, instrumented
+from tests.fuzz import kept
 from tests.trust.figures import Figure, shown
 from tests.trust.isolated import ROOT
 from tests.trust.rows import MEASURED, MISSED, NOT_REACHED, SET, TESTED, THREATS
@@ -60,6 +61,7 @@ def lines(only: str, thorough: bool) -> Iterator[tuple[Figure, str]]:
         yield from instrumented.figures()
     if thorough and only in "tests of row 42":
         yield from covered.figures()
+        yield from kept.figures()
 
 
 def cells(figure: Figure, command: str) -> tuple[str, ...]:

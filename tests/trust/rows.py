@@ -104,7 +104,8 @@ NOT_REACHED = {
     25: "nothing to measure: no operation computes a transcendental function but the square root, which is exact",
     41: "races are not looked for: the thread sanitizer knows nothing of OpenMP's barriers. "
     "The figures are those of the last run of each command, which takes a build of its own",
-    42: "properties are drawn by hypothesis in the tests of most operations; there is no fuzzer yet",
+    42: "the figures are those of the last run of the fuzzer that was kept. Properties are also drawn by hypothesis in "
+    "the tests of most operations",
 }
 # Targets that are known to be missed: what holds all the same, and why.
 MISSED: dict[tuple[int, str], tuple[str, str]] = {}

@@ -14,7 +14,7 @@ def loops(x, mean, basis, out, n_threads):
 
 def blocks(x, mean, basis, out, n_threads):
     """Blocks of rows, centred in float64 and rounded once, and products by BLAS: no centred copy, no cancellation."""
-    step = max(BLOCK // max(x.shape[1], 1), 64)
+    step = max(BLOCK // x.shape[1], 64)
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, x.shape[0], step):
             block = (x[start : start + step] - mean).astype(x.dtype, copy=False)

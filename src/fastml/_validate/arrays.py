@@ -142,4 +142,4 @@ def output(
         same = other in in_place and array.ctypes.data == out.ctypes.data and array.strides == out.strides
         if not same and np.may_share_memory(out, array):
             raise ValueError(f"{name} may not share memory with {other}")
-    return out
+    return np.asarray(out)  # of a subclass only the memory

@@ -221,7 +221,7 @@ def pca_transform(X: Any, mean: Any, components: Any, *, out: Any = None) -> tup
     basis = ready(_matrix(components, "components"), "components")
     if basis.shape[1] != x.shape[1]:
         raise ValueError(f"components must have {x.shape[1]} columns, as X has, got {basis.shape[1]}")
-    with np.errstate(over="ignore"):  # an infinity
+    with np.errstate(over="ignore"):  # infinite in float32
         basis = basis.astype(x.dtype, copy=False)
     mean64 = vector64(mean, "mean", x.shape[1], 0.0)
     result = output(out, (x.shape[0], basis.shape[0]), x.dtype, {"X": x, "components": basis})

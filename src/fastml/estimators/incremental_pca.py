@@ -180,6 +180,8 @@ class IncrementalPCA(Stamped, decomposition.IncrementalPCA):
             stats, dtype = before.merge(stats), np.result_type(dtype, self._dtype)
             if not np.isfinite(stats.matrix).all():
                 raise ValueError("X is too large: the squares of its distance from the batches before overflow")
+        if stats.matrix.trace() / max(stats.count - 1, 1) > np.finfo(dtype).max:
+            raise ValueError(f"X is too large: its variance is more than {dtype.name} can hold")
         for name in SOLVED & vars(self).keys():
             delattr(self, name)
         self._scatter, self._dtype = stats.matrix, dtype.name

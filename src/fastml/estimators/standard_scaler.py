@@ -178,9 +178,9 @@ class StandardScaler(Stamped, preprocessing.StandardScaler):
         self.mean_ = stats.mean if self.with_mean or self.with_std else None
         self.var_ = self.scale_ = None
         if self.with_std:
-            with np.errstate(divide="ignore", invalid="ignore"):  # a column of NaN
+            with np.errstate(divide="ignore", invalid="ignore"):  # a column of NaN; negative weights before these
                 self.var_ = stats.m2 / n
-            self.scale_ = np.sqrt(self.var_)
+                self.scale_ = np.sqrt(self.var_)
             self.scale_[constant(n, stats.mean, self.var_)] = 1.0
 
     def _apply(self, X: NDArray[Any], shift: Any, scale: Any, in_place: bool) -> NDArray[Any]:

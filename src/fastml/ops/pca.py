@@ -60,8 +60,9 @@ class PCAResult:
     def inverse_transform(self, Z: ArrayLike) -> NDArray[Any]:
         """Back to the original columns: Z @ components + mean."""
         z = _validate.rows_of(Z, self.components.shape[0], "Z")
-        scaled = z * self._scale() if self.whiten else z
-        result: NDArray[Any] = (scaled @ self.components + self.mean).astype(z.dtype, copy=False)
+        with np.errstate(over="ignore", invalid="ignore"):  # as kernels, which do not warn
+            scaled = z * self._scale() if self.whiten else z
+            result: NDArray[Any] = (scaled @ self.components + self.mean).astype(z.dtype, copy=False)
         return result
 
     def _scale(self) -> NDArray[Any]:

@@ -39,6 +39,8 @@ def pca_transform(
            [0. ]])
     """
     problem, result = _validate.pca_transform(X, mean, components, out=out)
-    if result.size:
+    if not problem.x.size:  # no columns: sums of nothing
+        result[...] = 0
+    elif result.size:
         _dispatch.kernel("pca_transform", problem, backend)(*problem, _threads.count(n_threads, problem.work))
     return result
