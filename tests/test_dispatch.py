@@ -119,7 +119,7 @@ def test_the_environment_is_read_once(monkeypatch):
     assert chosen() == "numba"
 
 
-@pytest.mark.parametrize("name", (1, b"numpy", ["numpy"], np))
+@pytest.mark.parametrize("name", (1, b"numpy", ["numpy"], np, np.array(["numpy", "numba"])))
 def test_backends_of_another_type_are_refused(name):
     for refuse in (fastml.set_backend, lambda name: fastml.max_pool2d(X, 2, backend=name)):
         with pytest.raises(TypeError, match="backend must be a string, got "):

@@ -95,6 +95,16 @@ def test_errors_are_scikit_learns(name):
     assert issubclass(kind, Exception) and message
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_variance_beyond_the_dtype_is_refused():
+    far = np.full((1, 2), 1e30, np.float32)
+    model = IncrementalPCA().partial_fit(far)
+    with pytest.raises(ValueError, match="X is too large: its variance is more than float32 can hold"):
+        model.partial_fit(-far)
+    assert model.n_samples_seen_ == 1
+    assert model.partial_fit(-far.astype(np.float64)).explained_variance_[0] == pytest.approx(4e60)
+
+
 def test_the_first_batch_may_be_small():
     """scikit-learn's one error about a batch, and not about a parameter, that is not raised."""
     X = data(3, 5)

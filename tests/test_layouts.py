@@ -1,5 +1,7 @@
 """Every layout NumPy can express gives the bits that a contiguous copy gives, and no input byte changes."""
 
+from inspect import signature
+
 import numpy as np
 import pytest
 
@@ -142,6 +144,7 @@ CALLS = {
     ),
     "fold_batch_norm, matrix": ({"weight": normal(7, 3), "running_mean": normal(7)}, {"bias": None, "running_var": 4}),
 }
+WITH_OUT = [call for call in CALLS if "out" in signature(getattr(fastml, call.split(",")[0])).parameters]
 PAIRS = [(call, name) for call, (arrays, _) in CALLS.items() for name in arrays]
 
 
@@ -186,6 +189,20 @@ def test_same_bits_in_any_layout(call, name, layout, dtype):
             np.testing.assert_allclose(mine, other, rtol=error, atol=error)
         else:
             np.testing.assert_array_equal(mine, other)
+
+
+@pytest.mark.parametrize("backend", ["cython", "numpy"])
+@pytest.mark.parametrize("call", WITH_OUT)
+def test_an_out_of_a_subclass_is_written_as_a_plain_array(call, backend):
+    arrays, options = CALLS[call]
+    call = getattr(fastml, call.split(",")[0])
+    made = call(**arrays, **options, backend=backend)
+    expected = made[0] if isinstance(made, tuple) else made
+    out = np.zeros_like(expected).view(Subclass)
+    result = call(**arrays, **options, backend=backend, out=out)
+    result = result[0] if isinstance(result, tuple) else result
+    assert type(result) is np.ndarray and np.may_share_memory(result, out)
+    np.testing.assert_array_equal(result, expected)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -286,6 +286,13 @@ def test_values_whose_squares_overflow_are_refused(solver, dtype, scale):
         fastml.pca(spread(100, 4).astype(dtype) * dtype(scale), solver=solver)
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_is_not_finite_comes_back_in_silence():
+    result = fastml.pca(spread(100, 4), 2, whiten=True)
+    back = result.inverse_transform([[np.inf, -np.inf], [1e308, 1e308], [1.0, np.nan]])
+    assert back.shape == (3, 4) and np.isnan(back[2]).all()
+
+
 def test_integers_are_computed_as_float64():
     X = random.integers(0, 9, (30, 4))
     np.testing.assert_array_equal(fastml.pca(X).components, fastml.pca(X.astype(float)).components)

@@ -32,6 +32,19 @@ def test_out_lists_and_nothing():
     assert fastml.pca_transform(np.ones((2, 3), int), np.zeros(3), np.ones((1, 3))).dtype == np.float64
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_without_columns_sums_are_zero(backend):
+    out = np.full((2, 3), np.nan)
+    result = fastml.pca_transform(np.empty((2, 0)), np.empty(0), np.empty((3, 0)), out=out, backend=backend)
+    assert result is out and (result == 0).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_components_beyond_float32_are_infinite_in_silence():
+    result = fastml.pca_transform(np.ones((1, 2), np.float32), np.zeros(2), [[1e300, 0.0], [1.0, 1.0]])
+    assert result[0, 1] == 2 and not np.isfinite(result[0, 0])
+
+
 def test_nan_stays_in_its_row():
     X = random.normal(size=(9, 5))
     X[4, 2] = np.nan

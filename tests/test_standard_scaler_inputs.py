@@ -88,6 +88,15 @@ def test_weights_run_on_the_kernels_and_negative_ones_on_scikit_learns_code(monk
         StandardScaler().fit(X, None, weights)
 
 
+@pytest.mark.filterwarnings("error:.*sqrt:RuntimeWarning:fastml")
+def test_a_piece_after_negative_weights_gives_no_warning():
+    X = np.array([[0.0], [1.0], [1.0]])
+    scaler = quietly(StandardScaler().fit, X, None, [3.0, -1.0, -1.0])
+    assert scaler.var_ < 0 < scaler.n_samples_seen_
+    scaler.partial_fit(X[:1])
+    assert scaler.scale_ == 1
+
+
 def test_an_outlier_without_weight_does_not_spread_a_constant():
     X = np.full((300, 1), 0.1)
     X[0] = 1e6

@@ -184,6 +184,14 @@ def test_values_whose_squares_overflow_or_underflow(dtype):
         np.testing.assert_allclose(model.singular_values_ / dtype(scale), truth[1][:2], rtol=rtol)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning:fastml.*")
+def test_a_variance_beyond_float32_is_left_to_scikit_learn():
+    X = np.array([[1e19, 0], [-1e19, 0], [0, 1e17]], np.float32) * np.float32(3)
+    with fastml.backend("numpy"):  # whose products are float64
+        model = TruncatedSVD(1, random_state=0).fit(X)
+    assert model.singular_values_ == pytest.approx(3e19 * 2**0.5, rel=1e-5)
+
+
 BAD = {
     "NaN": lambda p: p.fit([[np.nan, 1.0], [1.0, 2.0], [1.0, 2.0]]),
     "infinity": lambda p: p.fit(np.array([[np.inf, 1.0], [1.0, 2.0]], np.float32)),

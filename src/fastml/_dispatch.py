@@ -18,9 +18,9 @@ _context: ContextVar[str | None] = ContextVar("fastml_backend", default=None)
 
 
 def _known(name: str | None, source: str) -> str | None:
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"{source} must be a string, got {type(name).__name__}")
     if name is not None and name not in BACKENDS:
-        if not isinstance(name, str):
-            raise TypeError(f"{source} must be a string, got {type(name).__name__}")
         raise ValueError(f"{source} must be one of {', '.join(BACKENDS)}; got {name!r}")
     return name
 

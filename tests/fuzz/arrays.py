@@ -60,7 +60,7 @@ def array(choices: Choices, shape: tuple[int, ...], dtype: str, *, positive: boo
     with np.errstate(all="ignore"):
         x = x.astype(choices.maybe(dtype, DTYPES, 24))
     layout = choices.maybe("C", [*LAYOUTS])
-    return LAYOUTS[layout](x) if x.ndim else x
+    return LAYOUTS[layout](x) if x.ndim and not x.dtype.hasobject else x
 
 
 def junk(choices: Choices, value: Any, dtype: str) -> Any:

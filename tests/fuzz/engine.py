@@ -14,7 +14,8 @@ import resource
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import sha1
 from pathlib import Path
 from random import Random
@@ -60,24 +61,26 @@ def by_atheris(check: str, folder: Path, seed: int, seconds: float) -> None:
     options = {"max_total_time": max(round(seconds), 1), "max_len": LONGEST, "len_control": 0, "seed": seed,
                "rss_limit_mb": 0, "timeout": 100_000, "verbosity": 0, "artifact_prefix": f"{folder}/"}  # fmt: skip
     arguments = [f"-{name}={value}" for name, value in options.items()]
-    atheris.Setup([sys.argv[0], *arguments, str(folder / "corpus")], watched(check, folder))
-    atheris.Fuzz()
+    with watched(check, folder) as noted:
+        atheris.Setup([sys.argv[0], *arguments, str(folder / "corpus")], noted)
+        atheris.Fuzz()
 
 
 def at_random(check: str, folder: Path, seed: int, seconds: float) -> None:
     """Inputs that were kept, changed at random, by what tracing sees of the same modules."""
     from tests.fuzz import kept
 
-    end, random, noted = time.monotonic() + seconds, Random(seed), watched(check, folder)
+    end, random = time.monotonic() + seconds, Random(seed)
     old = [path.read_bytes() for path in sorted((folder / "corpus").iterdir())]
     corpus, seen = [b""], set[object]()
-    while time.monotonic() < end:
-        data = old.pop(0) if old else changed(random.choice(corpus), random)
-        arcs = kept.covered(noted, data)
-        if not arcs <= seen:
-            seen |= arcs
-            corpus.append(data)
-            (folder / "corpus" / sha1(data).hexdigest()).write_bytes(data)
+    with watched(check, folder) as noted:
+        while time.monotonic() < end:
+            data = old.pop(0) if old else changed(random.choice(corpus), random)
+            arcs = kept.covered(noted, data)
+            if not arcs <= seen:
+                seen |= arcs
+                corpus.append(data)
+                (folder / "corpus" / sha1(data).hexdigest()).write_bytes(data)
 
 
 def changed(data: bytes, random: Random) -> bytes:
@@ -90,12 +93,14 @@ def changed(data: bytes, random: Random) -> bytes:
     return bytes(changed[:LONGEST])
 
 
-def watched(check: str, folder: Path) -> Noted:
+@contextmanager
+def watched(check: str, folder: Path) -> Iterator[Noted]:
+    """The check, with kernels watched."""
     from tests.fuzz import checks
 
     module, _, name = check.partition(":")
-    checks.watching().__enter__()  # until the process ends
-    return Noted(getattr(importlib.import_module(module), name), folder)
+    with checks.watching():
+        yield Noted(getattr(importlib.import_module(module), name), folder)
 
 
 ENGINES = {"atheris": by_atheris, "random": at_random}

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import fastml
-from tests.fuzz import checks
 from tests.trust.figures import Figure
 from tests.trust.isolated import ROOT
 
@@ -25,11 +24,13 @@ def corpus(path: Path = CORPUS) -> list[bytes]:
 
 def covered(check: Callable[[bytes], None], data: bytes) -> set[object]:
     """Steps from line to line in the modules that look at arguments, and kernels by the dtype of their first array."""
+    from tests.fuzz.checks import Watched
+
     arcs: set[object] = set()
 
     def enter(frame: Any, event: str, _: Any) -> Any:
         code, before = frame.f_code, 0
-        if code is checks.Watched.__call__.__code__:
+        if code is Watched.__call__.__code__:
             arcs.add((frame.f_locals["self"].rung, frame.f_locals["arguments"][0].dtype))
         if not code.co_filename.startswith(TRACED):
             return None
@@ -53,6 +54,8 @@ def covered(check: Callable[[bytes], None], data: bytes) -> set[object]:
 
 def minimal(inputs: list[bytes]) -> list[bytes]:
     """Of inputs that pass, the shorter first, each that adds something."""
+    from tests.fuzz import checks
+
     chosen, seen = [], set[object]()
     with checks.watching():
         for data in sorted(set(inputs), key=lambda data: (len(data), data)):

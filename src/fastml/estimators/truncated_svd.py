@@ -80,10 +80,12 @@ class TruncatedSVD(Stamped, decomposition.TruncatedSVD):
             assert_all_finite(X, input_name="X", estimator_name="TruncatedSVD")  # in scikit-learn's words
             return False
         stats = moments(X)
-        self.components_ = _linalg.fix_signs(components.astype(X.dtype, order="C"))
-        centred = pca_transform(X, stats.mean, self.components_)
+        components = _linalg.fix_signs(components.astype(X.dtype, order="C"))
+        centred = pca_transform(X, stats.mean, components)
         variance, total = np.mean(np.square(centred, dtype=np.float64), axis=0), float(stats.var().sum())
-        self.explained_variance_ = variance.astype(X.dtype)
+        if not variance.max() <= np.finfo(X.dtype).max:
+            return False
+        self.components_, self.explained_variance_ = components, variance.astype(X.dtype)
         self.explained_variance_ratio_ = (variance / total if total > 0 else np.zeros(k)).astype(X.dtype)
         self.singular_values_ = values.astype(X.dtype)
         return True
