@@ -121,6 +121,7 @@ def output(
 ) -> Array:
     """The caller's `out` if it can take the result, or a new array.
 
+    Callers get it back, of whatever subclass it is; kernels get `np.asarray` of it, whose operators are known.
     `out` may not share memory with an input, unless it is exactly one of those named `in_place`.
     """
     dtype = np.dtype(dtype)
@@ -142,4 +143,4 @@ def output(
         same = other in in_place and array.ctypes.data == out.ctypes.data and array.strides == out.strides
         if not same and np.may_share_memory(out, array):
             raise ValueError(f"{name} may not share memory with {other}")
-    return np.asarray(out)  # of a subclass only the memory
+    return out

@@ -128,7 +128,8 @@ def _of_one_image(layer: Filters, array: Array, batch: Array, residual: Any, out
         result = np.empty(shape, dtype)
     else:
         result = output(out, shape, dtype, {"x": array, "weight": kernels, "bias": offsets, "residual": added})
-    return Conv2d(batch, kernels, absent, offsets, added, *geometry, groups, layer.relu, as_batch(result)), result
+    plain = as_batch(np.asarray(result))
+    return Conv2d(batch, kernels, absent, offsets, added, *geometry, groups, layer.relu, plain), result
 
 
 def _work_out(

@@ -141,7 +141,8 @@ def batch_norm(
     elif num_batches_tracked is not None:
         _counter(num_batches_tracked)
     batch = ready(array, "x").reshape(flat)
-    return BatchNorm(batch, scale, shift, added, eps, training, relu, mean, variance, result.reshape(flat)), result
+    plain = np.asarray(result).reshape(flat)
+    return BatchNorm(batch, scale, shift, added, eps, training, relu, mean, variance, plain), result
 
 
 def _running(mean: Any, var: Any, batches: Any, momentum: Any, channels: int, others: dict[str, Array]) -> None:

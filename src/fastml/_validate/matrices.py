@@ -153,8 +153,8 @@ def standardize(
         raise ValueError("std must not be negative")
     scale = np.where(std64 == 0, 1.0, std64)
     if fortran:
-        return Standardize(array.T, 1 - axis, mean64, scale, result.T), result
-    return Standardize(array, axis, mean64, scale, result), result
+        return Standardize(array.T, 1 - axis, mean64, scale, np.asarray(result).T), result
+    return Standardize(array, axis, mean64, scale, np.asarray(result)), result
 
 
 def pca(
@@ -225,7 +225,7 @@ def pca_transform(X: Any, mean: Any, components: Any, *, out: Any = None) -> tup
         basis = basis.astype(x.dtype, copy=False)
     mean64 = vector64(mean, "mean", x.shape[1], 0.0)
     result = output(out, (x.shape[0], basis.shape[0]), x.dtype, {"X": x, "components": basis})
-    return PcaTransform(x, mean64, basis, result), result
+    return PcaTransform(x, mean64, basis, np.asarray(result)), result
 
 
 def finite_result(X: Array, result: Array) -> None:

@@ -139,7 +139,7 @@ def _result(
     """The array for the caller, and the same as planes."""
     size_fits(shape, 8, "the result")
     result = output(out, shape, dtype, inputs, name=name)
-    return result, result.reshape((-1 if result.size else 0, *shape[-2:]))
+    return result, np.asarray(result).reshape((-1 if result.size else 0, *shape[-2:]))
 
 
 def max_pool2d(
@@ -176,7 +176,7 @@ def global_avg_pool2d(x: Any, *, keepdims: Any = True, out: Any = None) -> tuple
     shape = array.shape[:-2] + ((1, 1) if flag(keepdims, "keepdims") else ())
     result = output(out, shape, array.dtype, {"x": array})
     rows, columns = np.full(1, float(h)), np.full(1, float(w))
-    planes = result.reshape((batch.shape[0] * batch.shape[1], 1, 1))
+    planes = np.asarray(result).reshape((batch.shape[0] * batch.shape[1], 1, 1))
     return AvgPool2d(_planes(batch), h, w, h, w, 0, 0, rows, columns, planes), result
 
 
