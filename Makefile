@@ -6,7 +6,7 @@ RESULTS := .bench/latest.json
 JOBS ?= 1
 MINUTES ?= 10
 
-.PHONY: help build bench figures test lint stubs trust asan ubsan valgrind checked coverage fuzz emulated aarch64 report smoke docs docs-test package wheel clean
+.PHONY: help build bench figures test lint stubs trust asan ubsan valgrind checked coverage fuzz mutants emulated aarch64 report smoke docs docs-test package wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -54,7 +54,10 @@ stubs: build  ## compare the stubs with what they describe
 	$(BIN)/python -m mypy.stubtest fastml --concise --ignore-missing-stub --mypy-config-file pyproject.toml \
 		--allowlist .ci/stubtest.txt --ignore-unused-allowlist
 
-trust: asan ubsan checked valgrind coverage emulated  ## all of these, tests that are slow, and then docs/reliability.md anew
+mutants: build  ## put mistakes into the validation, one by one, and see if a test fails; MODULE=windows, SHARE=0.1
+	OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m tests.mutants $(MODULE) --share $(or $(SHARE),1)
+
+trust: asan ubsan checked valgrind coverage fuzz mutants emulated  ## all of these, tests that are slow, and then docs/reliability.md anew
 	$(BIN)/python -m pytest -q -m slow
 	$(BIN)/python -m tests.trust.report --write docs/reliability.md
 

@@ -68,6 +68,13 @@ NO_INDEX_ERROR = {
         "tests/test_checking.py::test_a_mistake_is_found_and_named[read outside]",
     ),
 }
+ONE_THREAD = {
+    "expect to get more threads than one, of which Numba's limit is OpenMP's, too, from its first loop on": (
+        "tests/test_threads.py::test_set_and_reset", "tests/test_threads.py::test_integers_of_any_kind_are_taken",
+        "tests/test_threads.py::test_little_work_takes_one_thread_unless_asked",
+        "tests/test_threads.py::test_threadpoolctl_limits_every_setting_but_the_argument",
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 from fastml.learn import machine
 from fastml.learn.report import publish
-from tests import covered, instrumented
+from tests import covered, instrumented, mutants
 from tests.fuzz import kept
 from tests.trust.figures import Figure, shown
 from tests.trust.isolated import ROOT
@@ -62,6 +62,7 @@ def lines(only: str, thorough: bool) -> Iterator[tuple[Figure, str]]:
     if thorough and only in "tests of row 42":
         yield from covered.figures()
         yield from kept.figures()
+        yield from mutants.figures()
 
 
 def cells(figure: Figure, command: str) -> tuple[str, ...]:

@@ -83,7 +83,7 @@ def ready(array: Array, name: str) -> Array:
     if flags.c_contiguous and flags.aligned and array.dtype.isnative:
         return array
     size_fits(array.shape, array.itemsize, name)
-    return np.require(array, array.dtype.newbyteorder("="), ["C", "A", "E"])
+    return np.require(array, array.dtype.newbyteorder("="), ["C", "A"])
 
 
 def dimensions(array: Array, name: str, accepted: tuple[int, ...], meaning: str) -> None:
@@ -112,7 +112,7 @@ def vector64(value: Any, name: str, length: int, default: float | None = None) -
     array = real(value, name, integers=True)
     if array.shape not in ((), (length,)):
         raise ValueError(f"{name} must have shape ({length},), got {array.shape}")
-    return np.array(np.broadcast_to(array, (length,)), dtype=np.float64, order="C")
+    return np.array(np.broadcast_to(array, (length,)), dtype=np.float64)
 
 
 def output(
@@ -132,7 +132,7 @@ def output(
         return np.empty(shape, dtype, order="F" if order == "F" else "C")
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a NumPy array, got {type(out).__name__}")
-    if out.dtype != dtype or not out.dtype.isnative:
+    if out.dtype != dtype:
         raise TypeError(f"{name} must be {dtype}, got {out.dtype}")
     if out.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {out.shape}")

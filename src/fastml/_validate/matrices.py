@@ -107,7 +107,7 @@ def tiles(x: Array, axis: int) -> Iterator[tuple[slice, slice]]:
     """Rows and columns of pieces of at most TILE values, sample after sample for some features, then for the next."""
     features, samples = x.shape[1 - axis], x.shape[axis]
     width = min(features, max(WIDTH, TILE // max(samples, 1)))
-    length = max(TILE // max(width, 1), 1)
+    length = TILE // max(width, 1)
     for feature in range(0, features, width or 1):
         for sample in range(0, samples, length):
             piece = slice(sample, sample + length), slice(feature, feature + width)
@@ -116,7 +116,7 @@ def tiles(x: Array, axis: int) -> Iterator[tuple[slice, slice]]:
 
 def converted(tile: Array, single: bool) -> Array:
     """A copy of a part of X that a kernel can read, float32 or float64."""
-    return np.array(tile, np.float32 if single else np.float64, order="C", subok=False)
+    return np.array(tile, np.float32 if single else np.float64, order="C")
 
 
 def empty_moments(x: Array, axis: int, sample_weight: Array | None = None) -> Moments:

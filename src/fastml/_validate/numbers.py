@@ -40,7 +40,7 @@ def is_sequence(value: Any) -> bool:
 
 def number(value: Any, name: str, least: float, most: float = math.inf) -> float:
     # isinstance(value, Real) takes half a microsecond, and most numbers are floats
-    if type(value) is not float and (isinstance(value, bool | np.bool_) or not isinstance(value, Real)):
+    if type(value) is not float and (isinstance(value, bool) or not isinstance(value, Real)):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
     try:
         clean = float(value)
