@@ -15,7 +15,7 @@ help:  ## list the targets
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet "setuptools>=77" "Cython>=3.3"
-	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[dev]"
+	FASTML_BUILD=python $(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[dev]"
 	@touch $@
 
 build: .venv/ready  ## set up .venv if need be, and compile what changed in src/fastml/_core
@@ -62,7 +62,7 @@ trust: asan ubsan checked valgrind coverage fuzz mutants emulated  ## all of the
 	$(BIN)/python -m tests.trust.report --write docs/reliability.md
 
 .venv/fuzz: .venv/ready
-	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[fuzz]"
+	FASTML_BUILD=python $(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[fuzz]"
 	@touch $@
 
 fuzz: build .venv/fuzz  ## call everything public with arguments that a fuzzer makes up, for MINUTES=10
@@ -82,7 +82,7 @@ report: $(RESULTS)  ## write the table of the last `make bench` into the README
 	$(BIN)/python -m fastml.learn.report $(RESULTS) --keep docs/measured/benches.json --write README.md
 
 .venv/docs: .venv/ready
-	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[docs]"
+	FASTML_BUILD=python $(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[docs]"
 	@touch $@
 
 docs: build .venv/docs  ## build the site from docs/ into docs/_build/html; a warning is an error

@@ -25,8 +25,8 @@ elif NATIVE:
     LEVELS["baseline"] = ["-march=native"]
 
 # "" is what is shipped, valgrind the same with line numbers; coverage counts how often each line of C runs, in all
-# threads. Python's flags have -fwrapv, which would blind ubsan.
-BUILDS = {"": "-O3 -g0", "valgrind": "-O3 -g", "checked": "-O1 -g -UNDEBUG",
+# threads. Python's flags have -fwrapv, which would blind ubsan. "python" compiles nothing: `make` does so afterwards.
+BUILDS = {"": "-O3 -g0", "python": "", "valgrind": "-O3 -g", "checked": "-O1 -g -UNDEBUG",
           "coverage": "-O0 -g0 --coverage -fprofile-update=atomic",
           "asan": "-O1 -g -fno-omit-frame-pointer -fsanitize=address",
           "ubsan": "-O1 -g -fno-wrapv -fsanitize=undefined,float-cast-overflow"}  # fmt: skip
@@ -75,6 +75,6 @@ if __name__ == "__main__":  # cythonize starts worker processes, which import th
     variant = {BUILD: BUILD, "native": NATIVE, "serial": not openmp}  # each has objects of its own
     folder = "-".join(["build/kernels", *(name for name, on in variant.items() if on)])
     setup(
-        ext_modules=extensions(openmp, folder),
+        ext_modules=[] if BUILD == "python" else extensions(openmp, folder),
         options={"build": {"build_base": folder}, "build_ext": {"parallel": os.cpu_count()}},
     )

@@ -60,6 +60,7 @@ NO_PRELOAD = {
     ),
     "run Python in Valgrind or QEMU, or compare its environment, and the sanitizer is in it": (
         "tests/test_counters.py", "tests/test_ladder_dispatch.py",
+        "tests/trust/test_isa.py::test_death_on_an_emulated_processor_is_noticed",
         "tests/trust/test_trust.py::test_figures_reach_their_targets[imports.imports]",
     ),
 }  # fmt: skip
