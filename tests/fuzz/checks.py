@@ -152,8 +152,6 @@ def expected(call: calls.Call, error: BaseException | None) -> None:
     if error is not None and not isinstance(error, ACCEPTED) and type(error) is not type(calls.by_sklearn(call)):
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "fuzz" not in frame.filename]
         place = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "?"
-        if place.startswith("pca_transform.pyx"):
-            return  # known: an infinite mean
         raise Failed(f"{call.op}: {type(error).__name__} at {place}", "".join(traceback.format_exception(error)))
 
 
@@ -201,10 +199,10 @@ def documented(made: Outcome) -> None:
     found = [result for result in made.results if isinstance(result, np.ndarray)]
     inputs = [value for name, value in arguments.items() if name != "out" and isinstance(value, np.ndarray)]
     out = arguments.get("out")
-    if out is not None and out.size and not any(np.may_share_memory(array, out) for array in found if array.size):
+    if out is not None and not any(array is out for array in found):
         raise Failed(f"{call.op}: out is not returned", "")
     for array in found:
-        if type(array) is not np.ndarray or not array.dtype.isnative:
+        if array is not out and (type(array) is not np.ndarray or not array.dtype.isnative):
             raise Failed(f"{call.op}: no plain array", f"{type(array)} {array.dtype}")
         if out is None and any(np.may_share_memory(array, value) for value in inputs):
             raise Failed(f"{call.op}: a result shares memory with an input", "")
@@ -270,8 +268,6 @@ def comparable(run: Run) -> bool:
         return False
     if op == "pca":  # whatever becomes of NaN and infinity, it is refused
         return bool(np.isfinite(problem.x).all())
-    if op == "pca_transform" and not (np.isfinite(problem.mean).all() and np.isfinite(problem.basis).all()):
-        return False  # known: an infinite mean or component gives NaN
     if "batch_norm" in op and not np.isfinite(problem.weight).all():
         return False  # known: an infinite weight gives NaN
     if op == "batch_norm_backward" and problem.training and not np.isfinite(problem.grad_out).all():
