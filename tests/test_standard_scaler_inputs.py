@@ -97,6 +97,12 @@ def test_a_piece_after_negative_weights_gives_no_warning():
     assert scaler.scale_ == 1
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning:fastml.*")
+def test_a_variance_that_overflows_is_infinite_in_silence():
+    X = np.array([[1e156], [-1e156]])
+    assert np.isinf(StandardScaler().fit(X, sample_weight=np.full(2, 1e-5)).var_)
+
+
 def test_an_outlier_without_weight_does_not_spread_a_constant():
     X = np.full((300, 1), 0.1)
     X[0] = 1e6

@@ -236,12 +236,14 @@ def in_numpy(first: Outcome, numpy: Outcome) -> None:
     """The backend "numpy" returns the same shapes or raises the same; values are those of the same definition."""
     for run in numpy.runs:
         computes_its_definition(numpy.call.op, run)
-    if isinstance(first.error, RuntimeWarning) or not all(moderate(run) for run in (*first.runs, *numpy.runs)):
+    share = isinstance(first.call.arguments.get("n_components"), float)  # of a variance: rounding may decide
+    known = isinstance(first.error, RuntimeWarning)
+    if share or known or not all(moderate(run) for run in (*first.runs, *numpy.runs)):
         return
     if type(first.error) is not type(numpy.error):
         raise Failed(f"{first.call.op}: raises with one backend only", f"{first.error!r}, numpy {numpy.error!r}")
     kinds = [[(np.shape(a), np.asarray(a).dtype) for a in made.results] for made in (first, numpy)]
-    if kinds[0] != kinds[1] and not isinstance(first.call.arguments.get("n_components"), float):  # 0.5 of a variance
+    if kinds[0] != kinds[1]:
         raise Failed(f"{first.call.op}: other shapes in numpy", f"{kinds}")
 
 
@@ -268,10 +270,11 @@ def comparable(run: Run) -> bool:
         return False
     if op == "pca":  # whatever becomes of NaN and infinity, it is refused
         return bool(np.isfinite(problem.x).all())
-    if "batch_norm" in op and not np.isfinite(problem.weight).all():
-        return False  # known: an infinite weight gives NaN
-    if op == "batch_norm_backward" and problem.training and not np.isfinite(problem.grad_out).all():
-        return False  # known: an infinite gradient gives NaN
+    given = [problem.weight, problem.mean] if "batch_norm" in op and "mean" not in written(run) else []
+    if not all(np.isfinite(array).all() for array in given):
+        return False  # known: an infinite weight or mean gives NaN
+    if op == "batch_norm_backward" and problem.training:  # known: an infinite gradient or x gives NaN
+        return bool(np.isfinite(problem.grad_out).all() and np.isfinite(problem.x).all()) and scaled(problem)
     return "batch_norm" not in op or "variance" in written(run) or scaled(problem)
 
 
@@ -295,7 +298,11 @@ def computes_its_definition(op: str, run: Run) -> None:
         right = tolerances.define(rung.op, copied(run.before))
         if rung.op == "batch_norm" and not scaled(right):
             return
-        tolerance = tolerances.of(right, rung.op, run.before[0].dtype, rung.name)
+        bounded = right
+        if rung.name.startswith("winograd"):  # whose bounds mix all values; tiles that are not finite are done directly
+            x, weight = (np.nan_to_num(array, posinf=0, neginf=0) for array in (right.x, right.weight))
+            bounded = right._replace(x=x, weight=weight)
+        tolerance = tolerances.of(bounded, rung.op, run.before[0].dtype, rung.name)
         for name in written(run):
             actual, wanted = getattr(run.after, name), getattr(right, name)
             close = (actual == wanted) | (np.isnan(actual) & np.isnan(wanted))

@@ -178,7 +178,8 @@ class StandardScaler(Stamped, preprocessing.StandardScaler):
         self.mean_ = stats.mean if self.with_mean or self.with_std else None
         self.var_ = self.scale_ = None
         if self.with_std:
-            with np.errstate(divide="ignore", invalid="ignore"):  # a column of NaN; negative weights before these
+            # a column of NaN, negative weights before these, and weights below 1 of large values
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
                 self.var_ = stats.m2 / n
                 self.scale_ = np.sqrt(self.var_)
             self.scale_[constant(n, stats.mean, self.var_)] = 1.0
