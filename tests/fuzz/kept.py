@@ -73,8 +73,9 @@ def minimal(inputs: list[bytes]) -> list[bytes]:
 def keep(inputs: list[bytes], totals: dict[str, Any]) -> None:
     from fastml.learn import machine
 
+    origin = machine.origin()  # before files change
     CORPUS.write_text("".join(f"{data.hex()}\n" for data in minimal(inputs)))
-    RECORD.write_text(json.dumps(totals | machine.origin(), indent=1) + "\n")
+    RECORD.write_text(json.dumps(totals | origin, indent=1) + "\n")
 
 
 def figures(record: Path = RECORD) -> Iterator[tuple[Figure, str]]:
