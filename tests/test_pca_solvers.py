@@ -77,6 +77,12 @@ def test_arpack_agrees_with_scikit_learns(options):
     np.testing.assert_allclose(ours.transform(X), theirs.transform(X), rtol=0, atol=1e-9)
 
 
+def test_arpack_takes_squares_that_underflow_for_zero():
+    result = fastml.pca(np.random.default_rng(0).normal(size=(5, 4)) * 1e-310, 2, solver="arpack")
+    assert not result.explained_variance.any()
+    np.testing.assert_array_equal(result.components @ result.components.T, np.eye(2))
+
+
 def test_arpack_starts_from_the_seed_and_stops_at_the_tolerance(monkeypatch):
     X = spread(500, 300, 0.5)
     products = []

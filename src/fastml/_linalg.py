@@ -204,8 +204,9 @@ def arpack(x: Array, mean: Array, k: int, tolerance: float, random: Any) -> tupl
 
     p = min(x.shape)
     rows = max(BLOCK_BYTES // (8 * p), 64)
-    if not any(block.any() for block in _centred_lengthwise(x, mean, rows)):
-        return np.zeros(k), np.eye(k, x.shape[1])  # ARPACK raises an error
+    smallest = np.finfo(np.float64).tiny ** 0.5
+    if not any((abs(block) > smallest).any() for block in _centred_lengthwise(x, mean, rows)):
+        return np.zeros(k), np.eye(k, x.shape[1])  # of constants, or squares that underflow, ARPACK raises an error
 
     def scatter_times(vector: Array) -> Any:
         return sum(block.T @ (block @ vector) for block in _centred_lengthwise(x, mean, rows))

@@ -12,6 +12,7 @@ from tests.fuzz.__main__ import Found, fuzz
 from tests.fuzz.choices import Choices
 
 CORPUS = kept.corpus()
+pytestmark = pytest.mark.filterwarnings("ignore:the matrix subclass")
 
 
 def test_the_corpus_passes():
