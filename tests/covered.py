@@ -26,11 +26,11 @@ from tests.instrumented import ROOT, build
 from tests.trust.figures import Figure
 
 KEPT = ROOT / "docs" / "measured" / "coverage.json"
-CORE = "src/fastml/_core/"
+CORE = ROOT / "src" / "fastml" / "_core"
 REFERENCE = "_ref/"
 # Tests of what is not measured, and those that run in other processes.
 ELSEWHERE = ("assembly", "checking", "cli", "counters", "docs", "docs_site", "exercises", "grader", "instrumented",
-             "interview", "ladder*", "learn_ladder", "packaging", "page", "report", "roofline")  # fmt: skip
+             "interview", "ladder*", "learn_ladder", "packaging", "page", "report")  # fmt: skip
 LEFT_OUT = ("--ignore=tests/trust", "--ignore=tests/site",
             *(f"--ignore-glob=tests/test_{name}.py" for name in ELSEWHERE))  # fmt: skip
 RUNS: tuple[tuple[dict[str, str], tuple[str, ...]], ...] = (
@@ -93,7 +93,7 @@ def origins(generated: Path) -> Iterator[tuple[str, int] | None]:
     """Of each line of C that Cython has generated the file and the line that it is for, by the comments before it."""
     place = None
     for line in generated.read_text().splitlines():
-        if mark := re.match(rf'\s*/\* "{CORE}([\w.]+)":(\d+)$', line):
+        if mark := re.match(r'\s*/\* "(?:src/)?fastml/_core/([\w.]+)":(\d+)$', line):
             place = mark[1], int(mark[2])
         elif re.match(r'\s*/\* (".*":\d+$|function exit code)', line):
             place = None
@@ -108,7 +108,7 @@ def kernels(root: Path = ROOT) -> dict[str, Any]:
             for number, place in enumerate(origins(path), 1):
                 if place and number in lines:
                     ran[place[0]][place[1]] += lines[number]
-        elif path.parent == root / CORE:
+        elif (CORE / path.name).exists():  # a header: Cython has put a copy beside what it has generated
             for number, count in lines.items():
                 ran[path.name][number] += count
     return {name: {"all": len(lines), "run": sum(map(bool, lines.values())),

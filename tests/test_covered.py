@@ -50,7 +50,7 @@ def test_figures_of_what_was_kept(tmp_path):
 def test_origins_of_generated_lines(tmp_path):
     generated = tmp_path / "a.c"
     marks = ["x;", '  /* "src/fastml/_core/a.pyx":12', " * text", "x;", '/* "View.MemoryView":3', "x;",
-             '/* "src/fastml/_core/_b.pxd":1', "x;", "  /* function exit code */", "x;"]  # fmt: skip
+             '/* "fastml/_core/_b.pxd":1', "x;", "  /* function exit code */", "x;"]  # fmt: skip
     generated.write_text("\n".join(marks))
     a, b = ("a.pyx", 12), ("_b.pxd", 1)
     assert [*covered.origins(generated)] == [None, a, a, a, None, None, b, b, None, None]

@@ -149,6 +149,8 @@ def test_merge_counts_exactly():
 def test_merge_of_other_features_is_refused():
     with pytest.raises(ValueError, match="other must have 4 features, got 3"):
         fastml.moments(np.eye(4)).merge(fastml.moments(np.eye(3)))
+    with pytest.raises(TypeError, match="other must be Moments, got tuple"):
+        fastml.moments(np.eye(4)).merge((4, 0.25, 0.75))
 
 
 @DTYPES

@@ -103,6 +103,24 @@ def test_a_variance_that_overflows_is_infinite_in_silence():
     assert np.isinf(StandardScaler().fit(X, sample_weight=np.full(2, 1e-5)).var_)
 
 
+def test_after_negative_weights_scikit_learns_code_goes_on(monkeypatch):
+    X, weights = data(), -random.random(203)
+    ours, theirs = (quietly(cls().partial_fit, X, None, weights) for cls in (StandardScaler, Theirs))
+    for name in KERNELS:
+        monkeypatch.setattr(module, name, exploding)
+    assert_same_fit(quietly(ours.partial_fit, X), quietly(theirs.partial_fit, X), 0)
+
+
+def test_a_scale_that_cannot_be_inverted_is_scikit_learns():
+    X = data()
+    for scale in (0.0, np.inf):
+        ours, theirs = StandardScaler().fit(X), Theirs().fit(X)
+        vars(theirs).update(vars(ours))
+        for scaler in (ours, theirs):
+            scaler.scale_ = np.full(X.shape[1], scale)
+        np.testing.assert_array_equal(ours.inverse_transform(X), theirs.inverse_transform(X))
+
+
 def test_an_outlier_without_weight_does_not_spread_a_constant():
     X = np.full((300, 1), 0.1)
     X[0] = 1e6
