@@ -6,7 +6,7 @@ RESULTS := .bench/latest.json
 JOBS ?= 1
 MINUTES ?= 10
 
-.PHONY: help build bench figures test lint stubs trust asan ubsan valgrind checked coverage fuzz mutants emulated aarch64 report smoke docs docs-test package wheel clean
+.PHONY: help build bench figures test lint stubs trust asan ubsan valgrind checked coverage fuzz mutants emulated parallel aarch64 report smoke docs docs-test package wheel clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -57,7 +57,7 @@ stubs: build  ## compare the stubs with what they describe
 mutants: build  ## put mistakes into the validation, one by one, and see if a test fails; MODULE=windows, SHARE=0.1
 	OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m tests.mutants $(MODULE) --share $(or $(SHARE),1)
 
-trust: asan ubsan checked valgrind coverage fuzz mutants emulated  ## all of these, tests that are slow, and then docs/reliability.md anew
+trust: asan ubsan checked valgrind coverage fuzz mutants emulated parallel  ## all of these, tests that are slow, and then docs/reliability.md anew
 	$(BIN)/python -m pytest -q -m slow
 	$(BIN)/python -m tests.trust.report --write docs/reliability.md
 
@@ -71,6 +71,9 @@ fuzz: build .venv/fuzz  ## call everything public with arguments that a fuzzer m
 emulated: build  ## test the kernels on an emulated Nehalem and Haswell: 20 minutes; needs qemu-x86_64
 	for processor in Nehalem Haswell; do qemu-x86_64 -cpu $$processor \
 		$(BIN)/python -m pytest -q -o timeout=3000 tests/test_rungs.py -k "cython and definition" || exit; done
+
+parallel: build  ## run each test of a kernel by four threads at once
+	$(BIN)/python -m tests.parallel
 
 aarch64: .venv/ready  ## compile the kernels for aarch64, test them in an emulator: 20 minutes; Debian, as root
 	PYTHON=$(BIN)/python .ci/aarch64

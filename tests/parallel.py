@@ -1,0 +1,33 @@
+"""Tests of kernels, each by four threads at once: what `make parallel` does, with pytest-run-parallel.
+
+    python -m tests.parallel [arguments of pytest]
+
+The plugin itself runs in one thread what changes the process: tests that use pytest's monkeypatch or capsys, as all of
+test_dispatch.py do, and those that catch warnings. What else has to is listed here. Its four threads take turns each
+microsecond; kernels release the lock, and start threads of their own.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from fastml._registry import OPS
+
+ROOT = Path(__file__).parents[1]
+THREADS = 4
+FILES = ("rungs", "doors", "layouts", "validate", "validate_images", "dispatch", *OPS)
+# Why, and the functions whose callers run in one thread, as the plugin's option has them.
+ONE_THREAD = {
+    "measures memory of the process": ("tracemalloc.start",),
+}
+
+
+def command(arguments: list[str]) -> list[str]:
+    alone = "\n".join(name for names in ONE_THREAD.values() for name in names)
+    return [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--parallel-threads={THREADS}",
+            "--iterations=1", "-o", f"thread_unsafe_functions={alone}",
+            *(arguments or [f"tests/test_{name}.py" for name in FILES])]  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(subprocess.run(command(sys.argv[1:]), cwd=ROOT).returncode)
