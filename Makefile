@@ -57,7 +57,7 @@ stubs: build  ## compare the stubs with what they describe
 mutants: build  ## put mistakes into the validation, one by one, and see if a test fails; MODULE=windows, SHARE=0.1
 	OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m tests.mutants $(MODULE) --share $(or $(SHARE),1)
 
-trust: asan ubsan checked valgrind coverage fuzz mutants emulated parallel  ## all of these, tests that are slow, and then docs/reliability.md anew
+trust: asan ubsan checked valgrind coverage fuzz mutants parallel emulated wheel  ## all of these, tests that are slow, and then docs/reliability.md anew
 	$(BIN)/python -m pytest -q -m slow
 	$(BIN)/python -m tests.trust.report --write docs/reliability.md
 
@@ -72,7 +72,11 @@ emulated: build  ## test the kernels on an emulated Nehalem and Haswell: 20 minu
 	for processor in Nehalem Haswell; do qemu-x86_64 -cpu $$processor \
 		$(BIN)/python -m pytest -q -o timeout=3000 tests/test_rungs.py -k "cython and definition" || exit; done
 
-parallel: build  ## run each test of a kernel by four threads at once
+.venv/parallel: .venv/ready
+	FASTML_BUILD=python $(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[parallel]"
+	@touch $@
+
+parallel: build .venv/parallel  ## run each test of a kernel by four threads at once
 	$(BIN)/python -m tests.parallel
 
 aarch64: .venv/ready  ## compile the kernels for aarch64, test them in an emulator: 20 minutes; Debian, as root

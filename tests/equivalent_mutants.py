@@ -1,4 +1,74 @@
 """Mutants that no test can notice, by the reason; tests/mutants.py leaves them out. Names as in tests/mistakes.py."""
 
-REASONS: dict[str, tuple[str, ...]] = {}
+REASONS: dict[str, tuple[str, ...]] = {
+    "no dtype has such a letter or size, and of a byte order the first letter counts": (
+        "arrays.real: 'iub' -> 'iub_'",
+        "arrays.convertible: 'iubf' -> 'iubf_'",
+        "arrays.convertible: 8 -> 9",
+        "arrays.readable: 'fd' -> 'fd_'",
+        "arrays.ready: '=' -> '=_'",
+        "images._vector: 'fd' -> 'fd_'",
+        "images._counter: 'iu' -> 'iu_'",
+        "arrays.same_dtype: '=' -> '=_'",
+        "arrays.same_dtype: '=' -> '=_' (2)",
+        "arrays.output: '=' -> '=_'",
+        "convolutions._frozen: '=' -> '=_'",
+    ),
+    "whatever is not F is C": ("arrays.output: 'C' -> 'C_'", "matrices.standardize: 'C' -> 'C_'"),
+    "without features there is no step": ("matrices.tiles: 1 -> 2 (4)",),
+    "a standard deviation of 0 counts as 1": ("matrices.standardize: 1.0 -> 0.0",),
+    "what is left out saves time, and the rest comes to the same": (
+        "images._vector: type(value) is np. ... type.char in 'fd') -> False",
+        "images._vector: value.dtype.char in 'fd' -> value.dtype.char in 'd'",
+        "images._vector: value.dtype.char in 'fd' -> value.dtype.char in 'f'",
+        "images.batch_norm: inputs if out is N ... ts, 'out': result} -> {**inputs, 'out': result}",
+        "arrays.same_dtype: array.dtype != oth ... .newbyteorder('=') -> array.dtype.newbyt ... .newbyteorder('=')",
+        "arrays.output: not dtype.isnative -> True",
+        "numbers.number: type(value) is not ... ance(value, Real)) -> isinstance(value,  ... tance(value, Real)",
+    ),
+    "what is kept, and how much of it, saves time only": (
+        "convolutions._of_one_image: _remembered if all ... s)) else _work_out -> _work_out",
+        "convolutions._of_one_image: out is None -> False",
+        "convolutions.module: lru_cache(maxsize=256) -> lru_cache()",
+        "convolutions.module: 256 -> 257",
+        "convolutions.module: 256 -> 255",
+        "windows.divisors: np.int64 if fits else object -> object",
+        "matrices.finite_result: np.isfinite(total) ... nite(result).all() -> np.isfinite(result).all()",
+    ),
+    "kernels of weights are all of one size": ("convolutions.work: 0 -> -1",),
+    "both are of two already": (
+        "windows.axes: zip(bare, sides, strict=True) -> zip(bare, sides)",
+        "windows.axes: True -> False",
+        "windows.just_fitting: zip(kernel, pair(d ... , 1), strict=True) -> zip(kernel, pair(d ... n, 'dilation', 1))",
+        "windows.just_fitting: True -> False",
+        "windows._sides: zip(bare, sides, strict=True) -> zip(bare, sides)",
+        "windows._sides: True -> False",
+        "windows._sides: zip(bare, both, strict=True) -> zip(bare, both)",
+        "windows._sides: True -> False (2)",
+    ),
+    "replaced before anything reads it": (
+        "windows.module: 0 -> 1",
+        "windows.module: 0 -> -1",
+        "windows.axes: 0 -> 1",
+        "windows.axes: 0 -> -1",
+        "windows.axes: 0 -> 1 (2)",
+        "windows.axes: 0 -> -1 (2)",
+    ),
+    "an input that is larger fits, too": (
+        "windows.just_fitting: k - 1 -> k + 1",
+        "windows.just_fitting: 1 -> 0",
+        "windows.just_fitting: 1 -> 2 (2)",
+    ),
+    "it is checked again": ("windows.just_fitting: 1 -> 0 (3)",),
+    "a bound with room to spare": (
+        "windows.divisors: axis.before + axis ... axis.kernel < MOST -> axis.before + axis ... xis.kernel <= MOST",
+        "windows.divisors: axis.before + axis.size + axis.after -> axis.before + axis.size - axis.after",
+        "windows.divisors: axis.before + axis.size -> axis.before - axis.size",
+    ),
+    "a float becomes float64 anyway": (
+        "arrays.vector64: np.full(length, de ...  dtype=np.float64) -> np.full(length, default)",
+    ),
+    "the gradient is asked for first, which takes as much": ("images.batch_norm_backward: 'x' -> 'x_' (3)",),
+    "more than 0 dimensions, or none": ("numbers.is_sequence: 0 -> -1",),
+}
 EQUIVALENT = {name for names in REASONS.values() for name in names}

@@ -257,19 +257,19 @@ def share_of(counts: dict[str, Any]) -> float:
     return 100 * (counts["killed"] + counts["timed_out"]) / counts["total"]
 
 
-def keep(name: str, tried: list[Tried], again: bool) -> None:
-    """Write down a module's outcomes; with `again`, only those of its former survivors are new."""
+def keep(name: str, tried: list[Tried], total: int) -> None:
+    """Write down a module's outcomes. Of its `total` of mutants, those that are not tried again were killed before."""
     from fastml.learn import machine
 
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-    last = kept.get(name, {})
-    counts = Counter({key: last[key] for key in ("killed", "timed_out")} if again else {})
-    counts.update(outcome for _, outcome in tried)
+    timed_out = sum(outcome == "timed_out" for _, outcome in tried)
+    if len(tried) < total:
+        timed_out += kept[name]["timed_out"]
     survivors = [mutant.text for mutant, outcome in tried if outcome == "survived"]
     origin = machine.origin()
     kept[name] = {
-        **{key: counts[key] for key in ("killed", "timed_out")}, "survived": len(survivors),
-        "total": counts["killed"] + counts["timed_out"] + len(survivors),
+        "killed": total - timed_out - len(survivors), "timed_out": timed_out, "survived": len(survivors),
+        "total": total,
         "equivalent": sum(mutant.partition(".")[0] == name for mutant in EQUIVALENT),
         "date": origin["date"], "commit": origin["commit"], "survivors": survivors,
     }  # fmt: skip
@@ -300,7 +300,8 @@ def main() -> None:
         parser.error(f"unknown modules: {', '.join(unknown)}")
     os.chdir(ROOT)
     for name in modules:
-        found = [mutant for mutant in mutants(SOURCES[name]) if mutant.name not in EQUIVALENT]
+        every = [mutant for mutant in mutants(SOURCES[name]) if mutant.name not in EQUIVALENT]
+        found = every
         if options.survivors:
             survivors = json.loads(KEPT.read_text())[name]["survivors"]
             found = [mutant for mutant in found if mutant.text in survivors]
@@ -316,7 +317,7 @@ def main() -> None:
         counts = Counter(outcome for _, outcome in examination.tried)
         print(f"{name}: {len(examination.tried)} mutants, {dict(counts)}", flush=True)
         if options.share == 1:
-            keep(name, examination.tried, options.survivors)
+            keep(name, examination.tried, len(every))
 
 
 if __name__ == "__main__":

@@ -204,9 +204,9 @@ def test_out_that_overlaps_an_input(op, name, value):
     view = storage[: value.size].view(value.dtype).reshape(value.shape)
     view[...] = value
     out = storage[1 : RESULT[op].size + 1].reshape(RESULT[op].shape)
-    refused(op, {name: view, "out": out}, ValueError, f"^out may not share memory with {name}")
+    refused(op, {name: view, "out": out}, ValueError, f"^out may not share memory with {name}$")
     if op in POOLS:
-        refused(op, {"x": view, "kernel_size": 1, "out": view}, ValueError, "^out may not share memory with x")
+        refused(op, {"x": view, "kernel_size": 1, "out": view}, ValueError, "^out may not share memory with x$")
 
 
 MEMORY = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

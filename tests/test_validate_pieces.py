@@ -12,7 +12,7 @@ import pytest
 import fastml
 from fastml import _validate
 from fastml._registry import OPS
-from fastml._validate import arrays, numbers, windows
+from fastml._validate import arrays, numbers, pooling, windows
 from fastml._validate.windows import Axis
 
 MEMORY = arrays.physical_memory()
@@ -131,6 +131,8 @@ def test_what_is_copied():
     for bad in (good.T, good[:, ::-1], good[:, ::2], good.astype(">f8"), misaligned):
         copy = arrays.ready(bad, "x")
         assert not arrays.readable(bad) and arrays.readable(copy)
+        assert copy.flags.num & arrays.READABLE == arrays.READABLE
+        assert (bad.flags.num & arrays.READABLE == arrays.READABLE) == (not bad.dtype.isnative)  # which is no flag
         assert copy.dtype == float and (copy == bad).all()
     integers = np.arange(6)
     assert not arrays.readable(integers) and arrays.ready(integers, "x") is integers
@@ -145,6 +147,10 @@ def test_outputs():
     c_order = np.zeros((2, 3))
     assert arrays.output(c_order, (2, 3), float, {}, order="F") is c_order
     refused(ValueError, "out must be contiguous, aligned and writeable", arrays.output, fortran, (2, 3), float, {})
+    for order in "CF":
+        strided = np.zeros((2, 6))[:, ::2]
+        message = "out must be contiguous, aligned and writeable"
+        refused(ValueError, message, arrays.output, strided, (2, 3), float, {}, order=order)
     masked = np.ma.zeros((2, 3))
     refused(TypeError, "out must be a NumPy array, got MaskedArray", arrays.output, masked, (2, 3), float, {})
 
@@ -203,9 +209,14 @@ def test_divisors_count_what_a_window_averages():
             more = axis._replace(out=axis.out + 1)
             assert windows.divisors(more, True).tolist() == padded
             assert windows.divisors(more, False).tolist() == inside
+            assert pooling._divisors_along(more, True).tolist() == padded
+            assert pooling._divisors_along(more, False).tolist() == inside
+            assert pooling._divisors_along(axis, True).tolist() == padded[:-1]
+            assert pooling._divisors_along(axis, False).tolist() == inside[:-1]
 
 
-def test_paddings_of_same():
+def test_paddings_by_name():
+    assert [(axis.before, axis.after) for axis in windows.axes((5, 6), 3, 1, "valid", 1)] == [(0, 0)] * 2
     for size, kernel, stride, dilation in itertools.product(range(1, 9), range(1, 6), range(1, 5), range(1, 4)):
         for padding, lower in (("same", False), ("same_lower", True)):
             axis, _ = windows.axes((size, size), kernel, stride, padding, dilation)

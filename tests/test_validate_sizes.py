@@ -29,8 +29,20 @@ TAKES = {
     "moments": (5 * 3 * 8, lambda: _validate.moments(X), "the statistics of X"),
     "moments of rows": (7 * 3 * 8, lambda: _validate.moments(X, 1), "the statistics of X"),
     "standardize": (5 * 2 * 8, lambda: _validate.standardize(X[:0]), "the statistics of X"),
+    "pca": (7 * 5 * 4, lambda: _validate.pca(X[:, ::-1]), "X"),
+    "rows": (7 * 5 * 4, lambda: _validate.rows_of(X[:, ::-1], 5, "Z"), "Z"),
+    "samples": (7 * 5 * 4, lambda: _validate.pca_transform(X[:, ::-1], None, X[:1]), "X"),
+    "components": (7 * 5 * 4, lambda: _validate.pca_transform(X[:1], None, X[:, ::-1]), "components"),
     "scatter": (5 * 5 * 8, lambda: _validate.scatter(X), "the scatter matrix of X"),
     "batch_norm": (3 * 4 * 8, lambda: _validate.batch_norm(NOBODY, np.zeros(3), np.ones(3)), "the statistics of x"),
+    "x of batch_norm": (
+        2 * 3 * 7 * 5 * 4,
+        lambda: _validate.batch_norm(STRIDED, np.zeros(3), np.ones(3), out=np.empty(STRIDED.shape, np.float32)), "x",
+    ),
+    "batch_norm_backward": (
+        2 * 3 * 7 * 5 * 4, lambda: _validate.batch_norm_backward(IMAGES, STRIDED, np.zeros(3), np.ones(3)),
+        "the gradient of x",
+    ),
     "fold_batch_norm": (
         3 * 2 * 16, lambda: _validate.fold_batch_norm(np.zeros((3, 2)), None, np.zeros(3), np.ones(3)), "weight"
     ),

@@ -42,6 +42,9 @@ def test_fortran_order_is_the_other_axis():
             assert problem.axis == (0 if out.flags.c_contiguous else 1) and problem.x.shape == problem.out.shape
     with pytest.raises(TypeError, match=r"^out must be a NumPy array, got list$"):
         _validate.standardize(np.asfortranarray(X), out=[1])
+    assert _validate.standardize(np.asfortranarray(X), axis=1)[0].axis == 0
+    assert _validate.standardize(X, out=X)[1] is X
+    assert _validate.moments(X[:, ::2])[0].axis == 0  # in neither order
     row = _validate.moments(X[:1])[0]  # in both orders
     assert row.axis == 0 and row.x.shape == (1, 3)
 
@@ -66,7 +69,13 @@ def test_the_smallest_problems_of_pca():
     assert components == 1 and isinstance(random, np.random.Generator) and problem.mean.shape == (3,)
     assert _validate.pca(X, solver="arpack")[1] == _validate.pca(X.T, solver="arpack")[1] == 2
     assert _validate.pca(X, 3)[1] == 3 and type(_validate.pca(X, np.int8(3))[1]) is int
-    assert _validate.pca(X, np.float32(0.5))[1] == 0.5 and _validate.pca(X, 0.5)[1] == 0.5
+    assert _validate.pca(X[:3, :2], solver="arpack")[1] == 1
+    for fraction in (0.5, np.float32(0.5)):
+        assert _validate.pca(X, fraction)[1] == 0.5 and type(_validate.pca(X, fraction)[1]) is float
+    with pytest.raises(ValueError, match=r"^n_components must be a finite number from 0 to inf, got -0.5$"):
+        _validate.pca(X, -0.5)
+    scatter = _validate.scatter(X)
+    assert scatter.x is X and scatter.mean.shape == (3,) and scatter.scatter.shape == (3, 3)
     for shape in ((2, 1), (4, 1)):
         with pytest.raises(ValueError, match=r"^X must have at least 2 rows and 2 columns for solver 'arpack', got"):
             _validate.pca(np.zeros(shape), solver="arpack")
@@ -102,8 +111,13 @@ def test_rows_and_components_to_multiply():
     for name in ("X", "components"):
         with pytest.raises(ValueError, match=rf"^{name} must be a matrix"):
             _validate.pca_transform(**{"X": X, "mean": None, "components": basis, name: X[0]})
-    strided = _validate.rows_of(np.ones((4, 6), int)[:, ::2], 3, "Z")
-    assert arrays.readable(strided) and strided.dtype == float
+    with pytest.raises(ValueError, match=r"^mean must have shape \(3,\), got \(4,\)$"):
+        _validate.pca_transform(X, np.zeros(4), basis)
+    for kind in (int, float):
+        strided = np.ones((4, 6), kind)[:, ::2]
+        problem, _ = _validate.pca_transform(strided, None, strided)
+        for array in (_validate.rows_of(strided, 3, "Z"), problem.x, problem.basis):
+            assert arrays.readable(array) and array.dtype == float
     for name in ("X", "components"):
         arguments = {"X": np.ones((3, 3)), "mean": None, "components": np.ones((3, 3))}
         with pytest.raises(ValueError, match=rf"^out may not share memory with {name}$"):
@@ -161,6 +175,18 @@ def test_vectors_of_batch_norm_are_copies():
     assert backward.grad_weight.tolist() == backward.grad_bias.tolist() == [0] * 4
 
 
+def test_images_of_batch_norm_are_rows_of_pixels():
+    strided, statistics = np.repeat(IMAGES, 2, axis=-1)[..., ::2], (np.zeros(4), np.ones(4))
+    problem, result = _validate.batch_norm(strided, *statistics, residual=strided)
+    assert result.shape == IMAGES.shape
+    for array in (problem.x, problem.residual, problem.out):
+        assert array.shape == (2, 4, 30) and arrays.readable(array)
+    backward, shape = _validate.batch_norm_backward(strided, strided, *statistics, residual=strided)
+    assert shape == IMAGES.shape
+    for array in (backward.x, backward.grad_out, backward.residual, backward.grad_x, backward.grad_residual):
+        assert array.shape == (2, 4, 30) and arrays.readable(array)
+
+
 def test_what_training_writes_is_nowhere_else():
     both, counts = np.ones(8), np.zeros(5, np.int64)
     mean, var = both[:4], both[3:7]
@@ -198,9 +224,29 @@ def test_what_fold_batch_norm_fills_in():
             _validate.fold_batch_norm(np.zeros((2, 3)), **{**dict.fromkeys(arguments, 1.0), name: np.ones(3)})
     with pytest.raises(ValueError, match=r"^eps must be a finite number from 0 to inf, got -1.0$"):
         _validate.fold_batch_norm(np.zeros((2, 3)), None, 0, 1, eps=-1)
-    for weight, error in ((np.zeros(3), ValueError), (np.zeros((2, 3), int), TypeError)):
+    assert _validate.fold_batch_norm(np.zeros((2, 3, 1, 1)), None, 0, 1).weight.shape == (2, 3, 1, 1)
+    shapes = ((3,), (2, 3, 1), (2, 3, 1, 1, 1))
+    for weight, error in (*((np.zeros(shape), ValueError) for shape in shapes), (np.zeros((2, 3), int), TypeError)):
         with pytest.raises(error, match=r"^weight must be"):
             _validate.fold_batch_norm(weight, None, 0, 1)
+
+
+def test_one_image_is_a_batch_for_kernels():
+    residual, out = np.zeros((2, 6, 3, 5))
+    problem, result = _validate.conv2d(IMAGES[0], np.zeros((6, 4, 3, 2)), residual=residual, out=out)
+    assert result is out and problem.residual.shape == problem.out.shape == (1, 6, 3, 5)
+    assert problem.x.shape == (1, 4, 5, 6)
+
+
+def test_a_layer_refuses_a_padding_before_there_is_an_image():
+    for padding in ((2**24 + 1, 0), ((0, 0), (0, 2**24 + 1))):
+        with pytest.raises(ValueError, match=r"^padding must be at most 16777216 on a side, got 16777217$"):
+            fastml.Conv2d(np.zeros((6, 4, 3, 2)), padding=padding)
+    with pytest.raises(ValueError, match=r"^dilation must be from 1 to .*, got 0$"):
+        fastml.Conv2d(np.zeros((6, 4, 3, 2)), dilation=0)
+    for shape in ((6, 4, 3, 2), (6, 4, 2, 3)):
+        layer = _validate.filters(np.zeros(shape), dilation=(4, 5), padding=(1, 2), stride=(2, 3))
+        assert layer.dilation == (4, 5) and layer.stride == (2, 3) and layer.padding == ((1, 1), (2, 2))
 
 
 def test_gradients_of_a_convolution():
@@ -223,6 +269,38 @@ def test_an_empty_batch_has_gradients():
     assert _validate.avg_pool2d_backward(gradients, (0, 3, 7, 5), 2)[1].shape == (0, 3, 7, 5)
     problem, result = _validate.max_pool2d_backward(gradients, indices, [0, 3, 7, 5])
     assert result.shape == (0, 3, 7, 5) and problem.grad_x.shape == (0, 7, 5) and problem.wrong.size == 0
+
+
+def test_windows_of_pooling():
+    for x in (IMAGES, IMAGES[0]):
+        planes = x.size // 30
+        problem, result, indices = _validate.max_pool2d(x, (2, 3), (1, 2), (1, 0), (3, 2), return_indices=True)
+        assert problem[1:9] == (2, 3, 1, 2, 1, 0, 3, 2) and problem.x.shape == (planes, 5, 6)
+        assert result.shape == indices.shape == (*x.shape[:-2], 4, 1) and indices.dtype == np.int64
+        assert problem.out.shape == problem.indices.shape == (planes, 4, 1)
+        assert np.shares_memory(problem.indices, indices) and np.shares_memory(problem.out, result)
+        problem, result = _validate.avg_pool2d(x, (2, 3), padding=(1, 0), divisor_override=7)
+        assert problem[1:7] == (2, 3, 2, 3, 1, 0) and problem.out.shape == (planes, 3, 2)
+        assert problem.rows.tolist() == [7.0] * 3 and problem.columns.tolist() == [1.0] * 2
+        options = {"padding": (1, 0), "count_include_pad": False}
+        problem, _ = _validate.avg_pool2d(x, (2, 3), **options)
+        assert problem.rows.tolist() == [1, 2, 2] and problem.columns.tolist() == [3, 3]
+        problem, gradient = _validate.avg_pool2d_backward(result, x.shape, (2, 3), **options)
+        assert problem[1:7] == (2, 3, 2, 3, 1, 0) and problem.grad_x.shape == (planes, 5, 6)
+        assert problem.rows.tolist() == [1, 2, 2] and gradient.shape == x.shape
+        for keepdims, shape in ((True, (*x.shape[:-2], 1, 1)), (False, x.shape[:-2])):
+            problem, result = _validate.global_avg_pool2d(x, keepdims=keepdims)
+            assert problem[1:7] == (5, 6, 5, 6, 0, 0) and result.shape == shape and problem.out.shape == (planes, 1, 1)
+            assert problem.rows.tolist() == [5] and problem.columns.tolist() == [6]
+
+
+def test_indices_of_another_plane_are_counted():
+    problem, _ = _validate.max_pool2d_backward(np.zeros((2, 3, 1, 1)), np.zeros((2, 3, 1, 1), int), (2, 3, 4, 5))
+    assert problem.wrong.tolist() == [0] * 6 and problem.wrong.dtype == np.int64
+    _validate.indices_inside(problem)
+    problem.wrong[:] = 0, 1, 0, 0, 3, 0
+    with pytest.raises(ValueError, match=r"^indices must be from -1 to 19, .* a plane of 4 x 5; 4 of 6 are not$"):
+        _validate.indices_inside(problem)
 
 
 def test_indices_are_int64():

@@ -60,7 +60,7 @@ def filters(
 ) -> Filters:
     """Copies of all that a convolution is given before it sees an image, which nobody can change."""
     kernels, groups, relu = _of_any_image(weight, groups, activation, algorithm)
-    vertical, horizontal = windows.just_fitting(kernels.shape[2:], stride, padding, dilation, kernel_name="weight")
+    vertical, horizontal = windows.just_fitting(kernels.shape[2:], stride, padding, dilation)
     if not isinstance(padding, str):  # what "same" comes to depends on the image
         windows.check_padding(vertical)
         windows.check_padding(horizontal)

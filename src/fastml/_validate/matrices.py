@@ -91,10 +91,10 @@ def _fortran(array: Array) -> bool:
     return array.flags.f_contiguous and not array.flags.c_contiguous
 
 
-def _weights(sample_weight: Any, samples: int) -> Array:
-    """Float64 weights, or none of them."""
+def _weights(sample_weight: Any, samples: int) -> Array | None:
+    """Float64 weights, or None."""
     if sample_weight is None:
-        return np.empty(0)
+        return None
     array = real(sample_weight, "sample_weight", integers=True)
     if array.shape != (samples,):
         raise ValueError(f"sample_weight must have shape ({samples},), got {array.shape}")

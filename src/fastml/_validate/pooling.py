@@ -133,12 +133,10 @@ def _planes(batch: Array) -> Array:
     return batch.reshape((n * channels, h, w))
 
 
-def _result(
-    out: Any, shape: tuple[int, ...], inputs: dict[str, Array], dtype: Any, name: str = "out"
-) -> tuple[Array, Array]:
+def _result(out: Any, shape: tuple[int, ...], inputs: dict[str, Array], dtype: Any) -> tuple[Array, Array]:
     """The array for the caller, and the same as planes."""
     size_fits(shape, 8, "the result")
-    result = output(out, shape, dtype, inputs, name=name)
+    result = output(out, shape, dtype, inputs)
     return result, np.asarray(result).reshape((-1 if result.size else 0, *shape[-2:]))
 
 

@@ -43,11 +43,11 @@ def axes(
 
 
 def just_fitting(
-    kernel: tuple[int, ...], stride: Any, padding: Any, dilation: Any, *, kernel_name: str
+    kernel: tuple[int, ...], stride: Any, padding: Any, dilation: Any
 ) -> tuple[Axis, Axis]:
     """Both axes of an input as large as the dilated kernel: the arguments are checked before there is an input."""
     spans = [(k - 1) * d + 1 for k, d in zip(kernel, pair(dilation, "dilation", 1), strict=True)]
-    return axes((spans[0], spans[1]), kernel, stride, padding, dilation, kernel_name=kernel_name)
+    return axes((spans[0], spans[1]), kernel, stride, padding, dilation)
 
 
 def is_key(value: Any) -> bool:
@@ -116,7 +116,7 @@ def trim(axis: Axis) -> Axis:
     # taps before the input even in the last window; one is kept, and none is cut that starts the input
     lead = min(max(0, -(last_start // axis.dilation)), axis.kernel - 1, axis.before // axis.dilation)
     before = axis.before - lead * axis.dilation
-    reach = max((axis.size - 1 + before) // axis.dilation + 1, 1)  # taps inside the input in the first window
+    reach = (axis.size - 1 + before) // axis.dilation + 1  # taps inside the input in the first window
     trimmed = axis._replace(kernel=min(axis.kernel - lead, reach), before=before, after=0)
     check_padding(trimmed)
     return trimmed
