@@ -200,6 +200,20 @@ def test_what_is_not_finite_stays_in_its_channel(dtype, shape, value, training):
     assert np.isfinite(np.delete(y, 2, axis=1)).all() and np.isfinite(np.delete(mean, 2)).all()
 
 
+@pytest.mark.parametrize("backend", ["cython", "numba", "numpy"])
+@DTYPES
+@pytest.mark.parametrize("name", ["running_mean", "weight"])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_a_mean_or_weight_that_is_not_finite_gives_what_the_formula_gives(backend, dtype, name, value):
+    x = random.normal(size=(20, 4)).astype(dtype)
+    given = {"running_mean": np.full(4, 0.1), "running_var": np.ones(4), "weight": np.full(4, 0.7), "bias": np.ones(4)}
+    given[name][1] = value
+    mean, var, weight, bias = given.values()
+    right = (x.astype(np.float64) - mean) / np.sqrt(var + 1e-5) * weight + bias
+    np.testing.assert_allclose(fastml.batch_norm(x, **given, backend=backend), right, rtol=1e-5, atol=1e-6)
+    assert not np.isfinite(right[:, 1]).any()
+
+
 @DTYPES
 def test_relu_keeps_nan(dtype):
     x = np.array([[np.nan], [-1.0]], dtype)

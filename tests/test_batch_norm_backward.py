@@ -231,7 +231,11 @@ def test_gradients_have_names():
 
 
 @pytest.mark.parametrize("backend", ("cython", "numba"))
-def test_an_infinite_gradient_is_infinite_in_the_weight(backend):
-    x, grad = np.array([[1.0], [3.0], [5.0]]), np.array([[np.inf], [1.0], [1.0]])
+@pytest.mark.parametrize("third", [0, 1 / 3])  # which no float32 is
+@DTYPES
+def test_an_infinite_gradient_is_infinite_in_the_weight(dtype, third, backend):
+    x, grad = np.array([[1.0], [3.0], [5.0 + third]], dtype), np.array([[np.inf], [1.0], [1.0]], dtype)
     _, mean, variance = fastml.batch_norm(x, training=True, return_stats=True)
-    assert fastml.batch_norm_backward(grad, x, mean, variance, backend=backend).grad_weight == -np.inf
+    result = fastml.batch_norm_backward(grad, x, mean, variance, backend=backend)
+    assert result.grad_weight == -np.inf
+    np.testing.assert_array_equal(result.grad_x, [[np.nan], [-np.inf if third else np.nan], [np.nan]])

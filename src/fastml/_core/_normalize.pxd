@@ -1,5 +1,5 @@
 # What normalize.h offers. The C macros choose by the type of the pointer; `void` here only says "float or double".
-from libc.math cimport sqrt
+from libc.math cimport isfinite, sqrt
 
 from fastml._core._types cimport floating
 
@@ -47,6 +47,8 @@ cdef inline void line_of(
     backward pass computes the ReLU's mask from the very same line.
     """
     cdef double slope = weight / sqrt(variance + eps)
+    cdef floating rest
     shift[0] = <floating>mean
     factor[0] = <floating>slope
-    offset[0] = <floating>(bias - (mean - shift[0]) * slope)
+    rest = <floating>((mean - shift[0]) * slope)
+    offset[0] = <floating>(bias - (mean - shift[0]) * slope if isfinite(rest) else bias)  # infinite mean or weight

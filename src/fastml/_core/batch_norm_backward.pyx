@@ -1,6 +1,6 @@
 """Gradients of batch normalization. The specification is `fastml._ref.batch_norm_backward`."""
 from cython.parallel cimport prange
-from libc.math cimport sqrt
+from libc.math cimport isfinite, sqrt
 from libc.string cimport memset
 
 from fastml._core._normalize cimport gradient, gradient_columns, gradient_sums, gradient_sums_columns, line_of
@@ -112,12 +112,16 @@ cdef inline void _curve(
     """From the sums of g and g * (x - shift): the gradients, and what mean and variance, which depend on x, take."""
     cdef double inverse = 1 / sqrt(variance + eps)
     cdef double bend
-    if mean != shift:  # else an infinite gradient would become NaN here
-        grad_weight[0] -= (mean - shift) * grad_bias[0]
+    grad_weight[0] -= _if_finite((mean - shift) * grad_bias[0])
     grad_weight[0] *= inverse
     bend = weight * inverse * inverse * grad_weight[0] / n
     curve[0] = <floating>bend
-    rest[0] = <floating>((mean - shift) * bend - weight * inverse * grad_bias[0] / n)
+    rest[0] = <floating>(_if_finite((mean - shift) * bend) - weight * inverse * grad_bias[0] / n)
+
+
+cdef inline double _if_finite(double lost) noexcept nogil:
+    """What rounding the mean to `shift` has lost, if it means something: not of an infinite gradient or value."""
+    return lost if isfinite(lost) else 0
 
 
 cdef void _channel(

@@ -51,7 +51,8 @@ def _channel(x, weight, bias, residual, eps, training, relu, mean, variance, out
         mean[c], variance[c] = centre, squares / (n * pixels)
     slope = weight[c] / math.sqrt(variance[c] + eps)
     shift, factor, zero = x.dtype.type(mean[c]), x.dtype.type(slope), x.dtype.type(0)
-    offset = x.dtype.type(bias[c] - (mean[c] - shift) * slope)
+    lost = (mean[c] - shift) * slope
+    offset = x.dtype.type(bias[c] - lost if math.isfinite(x.dtype.type(lost)) else bias[c])  # infinite mean or weight
     for i in range(n):
         for j in range(pixels):
             y = (x[i, c, j] - shift) * factor + offset
