@@ -24,8 +24,8 @@ if sysconfig.get_platform().endswith(("x86_64", "amd64")):  # of the Python that
 elif NATIVE:
     LEVELS["baseline"] = ["-march=native"]
 
-# "" is what is shipped, valgrind the same with line numbers; coverage counts how often each line of C runs, in all
-# threads. Python's flags have -fwrapv, which would blind ubsan. "python" compiles nothing: `make` does so afterwards.
+# "" is what is shipped, valgrind the same with line numbers. Python's flags have -fwrapv, which would blind ubsan.
+# "python" compiles nothing: `make` does so afterwards.
 BUILDS = {"": "-O3 -g0", "python": "", "valgrind": "-O3 -g", "checked": "-O1 -g -UNDEBUG",
           "coverage": "-O0 -g0 --coverage -fprofile-update=atomic",
           "asan": "-O1 -g -fno-omit-frame-pointer -fsanitize=address",
@@ -36,6 +36,7 @@ QUIET = ["-Wno-unused-function", "-Wno-unknown-pragmas", "-Wno-psabi"]  # no vec
 LINK = OPTIMIZE if BUILD or sys.platform == "darwin" else ["-Wl,-s"]  # stripped: wheels stay small, and without paths
 if sys.platform == "linux":  # the table of other libraries' functions is filled first, and then read-only
     LINK = [*LINK, "-Wl,-z,relro,-z,now"]
+SERIAL = ["-fno-openmp"] if BUILD == "coverage" else []  # gcov leaves out what OpenMP makes functions of
 CHECKS = dict.fromkeys(("boundscheck", "initializedcheck", "nonecheck"), BUILD == "checked")
 DIRECTIVES = {"wraparound": False, "cdivision": True, "binding": True} | CHECKS
 
@@ -59,9 +60,9 @@ def extensions(openmp: list[str], folder: str) -> list[Extension]:
     for level, march in LEVELS.items():
         modules = [
             Extension(
-                f"fastml._core.{level}.{source.stem}", [str(source)], include_dirs=[str(CORE)],
+                f"fastml._core.{level}.{source.stem}", [str(source)], [str(CORE)], extra_link_args=[*LINK, *openmp],
                 depends=["setup.py", *map(str, (*CORE.glob("*.pxd"), *CORE.glob("*.h")))],
-                extra_compile_args=[*OPTIMIZE, *march, *openmp, *QUIET], extra_link_args=[*LINK, *openmp],
+                extra_compile_args=[*OPTIMIZE, *march, *openmp, *QUIET, *(SERIAL if source.stem != "_system" else ())],
             )
             for source in sorted(CORE.glob("*.pyx"))
         ]  # fmt: skip
