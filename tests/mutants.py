@@ -58,7 +58,7 @@ TESTS = {
     "numbers": CHECKS,
     "pooling": (*CHECKS, "global_avg_pool2d", "avg_pool2d"),
     "windows": (*CHECKS, "avg_pool2d"),
-    "_dispatch": ("dispatch", "doors"),
+    "_dispatch": ("dispatch_rungs", "dispatch", "doors"),
 }
 LEFT_OUT = "not numba"
 CHOSEN = 3.0  # seconds of tests for one mutant, at the most

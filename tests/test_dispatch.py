@@ -314,27 +314,3 @@ def test_configuration_and_what_is_printed_of_it(capsys):
 def test_explain_says_when_pca_needs_no_kernel():
     assert "no kernel" in fastml.explain("pca", np.ones((3, 5)))
     assert "_core" in fastml.explain("pca", np.ones((5, 3)), backend="cython")
-
-
-def test_a_forced_rung_serves_all_and_no_longer_than_that():
-    first = next(rung for rung in RUNGS if rung.op == "conv2d" and rung.name == "first" and rung.backend == "cython")
-    problem = CASES["conv2d"].problem(np.float32)
-    usual = _dispatch.kernel("conv2d", problem, "cython")
-    with pytest.raises(KeyError), _dispatch.forced(first):
-        assert _dispatch.kernel("conv2d", problem, "cython") is _dispatch.load(first) is not usual
-        assert _dispatch.kernel("conv2d", problem, "numpy") is not _dispatch.load(first)
-        raise KeyError
-    assert _dispatch.kernel("conv2d", problem, "cython") is usual
-
-
-def test_the_common_kernel_is_forced_too():
-    rows = next(rung for rung in _dispatch.rungs("standardize", "numpy") if not rung.ships)
-    usual = _dispatch.common_kernel("standardize", "f", "numpy")
-    with _dispatch.forced(rows):
-        assert _dispatch.common_kernel("standardize", "f", "numpy") is _dispatch.load(rows) is not usual
-    assert _dispatch.common_kernel("standardize", "f", "numpy") is usual
-
-
-def test_another_missing_module_is_no_missing_backend():
-    with pytest.raises(ModuleNotFoundError, match=r"^No module named 'fastml._ref.nonsense'$"):
-        _dispatch.load(replace(RUNGS[0], kernel="fastml._ref.nonsense:loops"))

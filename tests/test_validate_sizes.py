@@ -54,6 +54,9 @@ TAKES = {
     "gradient": (
         2 * 3 * 7 * 5 * 8, lambda: _validate.avg_pool2d_backward(GRADIENTS, IMAGES.shape, 2), "the result"
     ),
+    "strided indices": (
+        2 * 3 * 3 * 2 * 8, lambda: pooling._indices(np.zeros((2, 3, 3, 4), int)[..., ::2], GRADIENTS), "indices"
+    ),
     "indices": (2 * 3 * 3 * 2 * 8, lambda: pooling._indices(GRADIENTS.astype("i1"), GRADIENTS), "indices"),
 }  # fmt: skip
 
@@ -96,7 +99,7 @@ WORK = {
     "conv2d": (2 * 4 * 5 * 4 * 3 * 3 * 2, lambda: _validate.conv2d(IMAGES, WEIGHT)),
     "conv2d_backward": (2 * 4 * 5 * 4 * 3 * 3 * 2, backward),
     "conv2d_backward of the bias": (2 * 4 * 5 * 4, lambda: backward(needs_grad_weight=False)),
-    "max_pool2d": (2 * 3 * 3 * 5 * 2, lambda: _validate.max_pool2d(IMAGES, (2, 1))),
+    "max_pool2d": (2 * 3 * 3 * 1 * 6, lambda: _validate.max_pool2d(IMAGES, (2, 3))),
     "avg_pool2d": (2 * 3 * 3 * 2 * 2 * 2, lambda: _validate.avg_pool2d(IMAGES, 2)),
     "avg_pool2d of rows": (2 * 3 * 7 * 1 * 3, lambda: _validate.avg_pool2d(IMAGES, (1, 3))),
     "global_avg_pool2d": (2 * 3 * 7 * 5, lambda: _validate.global_avg_pool2d(IMAGES)),

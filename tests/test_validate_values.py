@@ -288,10 +288,23 @@ def test_windows_of_pooling():
         problem, gradient = _validate.avg_pool2d_backward(result, x.shape, (2, 3), **options)
         assert problem[1:7] == (2, 3, 2, 3, 1, 0) and problem.grad_x.shape == (planes, 5, 6)
         assert problem.rows.tolist() == [1, 2, 2] and gradient.shape == x.shape
+        assert problem.grad_out.shape == (planes, 3, 2)
         for keepdims, shape in ((True, (*x.shape[:-2], 1, 1)), (False, x.shape[:-2])):
             problem, result = _validate.global_avg_pool2d(x, keepdims=keepdims)
             assert problem[1:7] == (5, 6, 5, 6, 0, 0) and result.shape == shape and problem.out.shape == (planes, 1, 1)
             assert problem.rows.tolist() == [5] and problem.columns.tolist() == [6]
+
+
+def test_shapes_of_inputs_of_pooling():
+    assert _validate.avg_pool2d_backward(np.zeros((1, 1, 1)), (1, 1, 1), 1)[1].shape == (1, 1, 1)
+    for i, shape in enumerate(((-1, 1, 1, 1), (1, 0, 1, 1), (1, 1, 0, 1), (1, 1, 1, 0))):
+        least = min(i, 1)
+        with pytest.raises(ValueError, match=rf"^input_shape\[{i}\] must be from {least} to .*, got {least - 1}$"):
+            _validate.avg_pool2d_backward(np.zeros((1, 1, 1, 1)), shape, 1)
+    with pytest.raises(ValueError, match=r"^input_shape must begin with \(3,\), as grad_out does; got \(2, 4, 5\)$"):
+        _validate.avg_pool2d_backward(np.zeros((3, 2, 2)), (2, 4, 5), 2)
+    with pytest.raises(ValueError, match=r"^grad_out must have shape \(3, 2, 2\), as avg_pool2d gives for \(3, 4, 5\)"):
+        _validate.avg_pool2d_backward(np.zeros((3, 2, 1)), (3, 4, 5), 2)
 
 
 def test_indices_of_another_plane_are_counted():

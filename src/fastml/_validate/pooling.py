@@ -137,7 +137,7 @@ def _result(out: Any, shape: tuple[int, ...], inputs: dict[str, Array], dtype: A
     """The array for the caller, and the same as planes."""
     size_fits(shape, 8, "the result")
     result = output(out, shape, dtype, inputs)
-    return result, np.asarray(result).reshape((-1 if result.size else 0, *shape[-2:]))
+    return result, np.asarray(result).reshape((-1, *shape[-2:]))
 
 
 def max_pool2d(
