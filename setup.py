@@ -24,8 +24,7 @@ if sysconfig.get_platform().endswith(("x86_64", "amd64")):  # of the Python that
 elif NATIVE:
     LEVELS["baseline"] = ["-march=native"]
 
-# "" is what is shipped, valgrind the same with line numbers. Python's flags have -fwrapv, which would blind ubsan.
-# "python" compiles nothing: `make` does so afterwards.
+# "" is what is shipped, valgrind the same with line numbers, python nothing. Python's -fwrapv would blind ubsan.
 BUILDS = {"": "-O3 -g0", "python": "", "valgrind": "-O3 -g", "checked": "-O1 -g -UNDEBUG",
           "coverage": "-O0 -g0 --coverage -fprofile-update=atomic",
           "asan": "-O1 -g -fno-omit-frame-pointer -fsanitize=address",

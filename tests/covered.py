@@ -6,8 +6,9 @@
 Kernels are built as in `tests/instrumented.py`, without optimization and without threads, whose functions gcov leaves
 out. It says how often each line of C ran, for both levels. Comments of Cython's say which line of a .pyx it was made
 of, which counts as run if any of them did, in any specialization. (Cython can trace lines, too, but not while the lock
-is released.) A macro is one line, where it is used. Not measured are `learn`, Numba's kernels, which Python does not run,
-and processes that tests start. A test that fails is no failure here: some are about threads, or the compiler's loops.
+is released.) A macro is one line, where it is used. `learn` is not measured, nor are Numba's kernels, which Python does
+not run, and processes that tests start. A test that fails is no failure here: some are about threads, or the
+compiler's loops.
 """
 
 import argparse

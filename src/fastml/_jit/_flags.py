@@ -1,6 +1,7 @@
 """How Numba kernels are compiled: the only fast-math set of the house, and the twin that runs without threads."""
 
 import functools
+import math
 
 import numba
 import numpy as np
@@ -15,6 +16,12 @@ ONE, TWO = U(1), U(2)
 
 inline = numba.njit(fastmath=FAST, error_model="numpy", nogil=True)
 """For functions that kernels call."""
+
+
+@inline
+def if_finite(lost):
+    """What rounding a mean has lost, if it means something: not where a mean, a weight or a gradient is infinite."""
+    return lost if math.isfinite(lost) else 0.0
 
 
 def kernel(function):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numba import prange
 
-from fastml._jit._flags import inline, kernel
+from fastml._jit._flags import if_finite, inline, kernel
 
 PANEL = 128  # channels of a matrix that a task works on
 
@@ -51,8 +51,7 @@ def _channel(x, weight, bias, residual, eps, training, relu, mean, variance, out
         mean[c], variance[c] = centre, squares / (n * pixels)
     slope = weight[c] / math.sqrt(variance[c] + eps)
     shift, factor, zero = x.dtype.type(mean[c]), x.dtype.type(slope), x.dtype.type(0)
-    lost = (mean[c] - shift) * slope
-    offset = x.dtype.type(bias[c] - lost if math.isfinite(x.dtype.type(lost)) else bias[c])  # infinite mean or weight
+    offset = x.dtype.type(bias[c] - if_finite((mean[c] - shift) * slope))
     for i in range(n):
         for j in range(pixels):
             y = (x[i, c, j] - shift) * factor + offset
@@ -93,7 +92,7 @@ def _panel(x, weight, bias, residual, eps, training, relu, mean, variance, out, 
     for c in range(width):
         slope = weight[first + c] / math.sqrt(variance[first + c] + eps)
         shift[c], factor[c] = mean[first + c], slope
-        offset[c] = bias[first + c] - (mean[first + c] - shift[c]) * slope
+        offset[c] = bias[first + c] - if_finite((mean[first + c] - shift[c]) * slope)
     for i in range(x.shape[0]):
         row, result = x[i, first:last], out[i, first:last]
         if residual.size:  # which may be `out` itself

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numba import prange
 
-from fastml._jit._flags import inline, kernel
+from fastml._jit._flags import if_finite, inline, kernel
 
 PANEL = 256  # channels of a matrix that are taken together: along a row they are what lies in memory
 
@@ -78,7 +78,7 @@ def _channel(
     n, _, pixels = x.shape
     cast = x.dtype.type
     factor64, high = weight / math.sqrt(variance), cast(mean)
-    factor, offset = cast(factor64), cast(bias - (mean - high) * factor64)
+    factor, offset = cast(factor64), cast(bias - if_finite((mean - high) * factor64))
     total, products = 0.0, 0.0
     for i in range(n):
         if relu and residual.size:
@@ -91,7 +91,7 @@ def _channel(
         products += sums[1]
     grad_bias[c], grad_weight[c] = total, products / math.sqrt(variance)
     slope64 = factor64 * products / variance / (n * pixels)
-    slope, level = cast(slope64), cast((mean - high) * slope64 - factor64 * total / (n * pixels))
+    slope, level = cast(slope64), cast(if_finite((mean - high) * slope64) - factor64 * total / (n * pixels))
     if relu and residual.size:
         _gradient(grad_residual, x, high, factor, slope, level, training, grad_x, c)
     elif relu:
@@ -101,6 +101,13 @@ def _channel(
         for i in range(n if residual.size else 0):
             for j in range(pixels):
                 grad_residual[i, c, j] = grad_out[i, c, j]
+
+
+@inline
+def _finite(lost):
+    for c in range(lost.size):
+        lost[c] = if_finite(lost[c])
+    return lost
 
 
 @inline
@@ -152,7 +159,7 @@ def _panel(
     n, dtype = x.shape[0], x.dtype
     mean, deviation = mean[part], np.sqrt(variance[part])
     factor64, high = weight[part] / deviation, mean.astype(dtype)
-    factor, offset = factor64.astype(dtype), (bias[part] - (mean - high) * factor64).astype(dtype)
+    factor, offset = factor64.astype(dtype), (bias[part] - _finite((mean - high) * factor64)).astype(dtype)
     total, products = np.zeros(mean.size), np.zeros(mean.size)
     for i in range(n):
         if relu and residual.size:
@@ -166,7 +173,7 @@ def _panel(
             _row_sums(grad_out[i, part], x[i, part], mean, total, products)
     grad_bias[part], grad_weight[part] = total, products / deviation
     slope64 = factor64 * products / variance[part] / n
-    slope, level = slope64.astype(dtype), ((mean - high) * slope64 - factor64 * total / n).astype(dtype)
+    slope, level = slope64.astype(dtype), (_finite((mean - high) * slope64) - factor64 * total / n).astype(dtype)
     for i in range(n):
         if relu and residual.size:
             kept = grad_residual[i, part]
