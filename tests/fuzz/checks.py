@@ -211,6 +211,7 @@ def documented(made: Outcome) -> None:
         dtype = given.dtype.newbyteorder("=") if given.dtype.kind == "f" else np.dtype(float)
         if (found[0].shape, found[0].dtype) != (given.shape, dtype):
             raise Failed(f"{call.op}: shape or dtype", f"{found[0].shape} {found[0].dtype} of {given.shape} {dtype}")
+    found = [np.asarray(array) for array in found]  # the attributes of a matrix are matrices
     if len(made.runs) == 1 and made.runs[0].rung.op == call.op:
         for name in {"out", "indices", "grad_x", "grad_residual"} & {*written(made.runs[0])}:
             wrote = getattr(made.runs[0].after, name)
@@ -270,6 +271,8 @@ def comparable(run: Run) -> bool:
         return False
     if op == "pca":  # whatever becomes of NaN and infinity, it is refused
         return bool(np.isfinite(problem.x).all())
+    if op == "batch_norm_backward" and problem.training and not np.isfinite(problem.weight).all():
+        return False  # known: an infinite weight gives NaN, as it is multiplied with parts of what it is to scale
     return "batch_norm" not in op or "variance" in written(run) or scaled(problem)
 
 
@@ -298,6 +301,8 @@ def computes_its_definition(op: str, run: Run) -> None:
             x, weight = (np.nan_to_num(array, posinf=0, neginf=0) for array in (right.x, right.weight))
             bounded = right._replace(x=x, weight=weight)
         tolerance = tolerances.of(bounded, rung.op, run.before[0].dtype, rung.name)
+        if rung.op == "pca":  # 256 roundings of one sign, as of values that repeat, and not 16
+            tolerance = {name: 16 * bound for name, bound in tolerance.items()}
         for name in written(run):
             actual, wanted = getattr(run.after, name), getattr(right, name)
             close = (actual == wanted) | (np.isnan(actual) & np.isnan(wanted))
