@@ -102,14 +102,20 @@ def others() -> dict[str, tuple[bool, int]]:
             for task in os.listdir(tasks) if task != own}  # fmt: skip
 
 
-def at_work(run: Call) -> int:
-    """Threads that run during a call, with the one that calls. Those of calls before may take a while to sleep."""
-    last, before = {}, others()
-    while before != last or not all(sleeps for sleeps, _ in before.values()):
+def at_rest() -> dict[str, tuple[bool, int]]:
+    """The same, once they all sleep. A thread that has just worked spins for a while; only then its time is counted."""
+    last, now = {}, others()
+    while now != last or not all(sleeps for sleeps, _ in now.values()):
         time.sleep(0.1)
-        last, before = before, others()
+        last, now = now, others()
+    return now
+
+
+def at_work(run: Call) -> int:
+    """Threads that run during a call, with the one that calls."""
+    before = at_rest()
     run()
-    return 1 + sum(had > before.get(task, (True, 0))[1] for task, (_, had) in others().items())
+    return 1 + sum(had > before.get(task, (True, 0))[1] for task, (_, had) in at_rest().items())
 
 
 def other_threads(runs: dict[str, Call]) -> list[str]:

@@ -152,13 +152,13 @@ def test_the_report_of_one_measurement(tmp_path, monkeypatch, capsys):
     page = tmp_path / "page.md"
     page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
     monkeypatch.setattr(report, "MEASURED", (measured,))
-    monkeypatch.setattr(report, "MISSED", {(12, ">= 15"): (">= 1", "it is said why")})
+    monkeypatch.setattr(report, "MISSED", {(12, ">= 15"): (">= 1", "it says why")})
     monkeypatch.setattr(sys, "argv", ["report", "--only", "measured", "--write", str(page)])
     report.main()
     text = page.read_text()
     assert text.startswith(f"before\n{report.BEGIN}\n20") and text.endswith(f"\n{report.END}\nafter\n")
     assert "old" not in text
-    assert "| 12 | Accuracy of mean and variance, float64 | a \\| b | 2 s | >= 15 | not reached: it is said why |" in text
+    assert "| 12 | Accuracy of mean and variance, float64 | a \\| b | 2 s | >= 15 | not reached: it says why |" in text
     assert "| NumPy 3; X 0.25 | `python -m tests.trust.report --only test_trust.measured` |" in text
     assert "NOT REACHED" in capsys.readouterr().err
 
