@@ -95,15 +95,18 @@ def repeated(run: Call, over: threading.Event) -> None:
 
 
 def others() -> dict[str, tuple[bool, int]]:
-    """Of each thread of this process, but the one that asks: whether it sleeps, and nanoseconds that it has run."""
+    """Of each thread of this process, but the one that asks: whether it sleeps, and how often it was given a processor.
+
+    And not how long it has run: where the host of a virtual machine takes its processors away, that may stand still.
+    """
     tasks, own = Path("/proc/self/task"), str(threading.get_native_id())
     return {task: ((tasks / task / "stat").read_text().rpartition(") ")[2].startswith("S"),
-                   int((tasks / task / "schedstat").read_text().split()[0]))
+                   int((tasks / task / "schedstat").read_text().split()[2]))
             for task in os.listdir(tasks) if task != own}  # fmt: skip
 
 
 def at_rest() -> dict[str, tuple[bool, int]]:
-    """The same, once they all sleep. A thread that has just worked spins for a while; only then its time is counted."""
+    """The same, once they all sleep: a thread that has just worked spins for a while."""
     last, now = {}, others()
     while now != last or not all(sleeps for sleeps, _ in now.values()):
         time.sleep(0.1)
@@ -115,7 +118,7 @@ def at_work(run: Call) -> int:
     """Threads that run during a call, with the one that calls."""
     before = at_rest()
     run()
-    return 1 + sum(had > before.get(task, (True, 0))[1] for task, (_, had) in at_rest().items())
+    return 1 + sum(turns > before.get(task, (True, 0))[1] for task, (_, turns) in at_rest().items())
 
 
 def other_threads(runs: dict[str, Call]) -> list[str]:
