@@ -1,9 +1,9 @@
 """Libraries with threads of their own in one process with fastml: imported before and after it, called in turns."""
 
+import contextlib
 import hashlib
 import importlib.util
 import itertools
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -99,10 +99,13 @@ def others() -> dict[str, tuple[bool, int]]:
 
     And not how long it has run: where the host of a virtual machine takes its processors away, that may stand still.
     """
-    tasks, own = Path("/proc/self/task"), str(threading.get_native_id())
-    return {task: ((tasks / task / "stat").read_text().rpartition(") ")[2].startswith("S"),
-                   int((tasks / task / "schedstat").read_text().split()[2]))
-            for task in os.listdir(tasks) if task != own}  # fmt: skip
+    found = {}
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended just now
+            sleeps = (task / "stat").read_text().rpartition(") ")[2].startswith("S")
+            found[task.name] = sleeps, int((task / "schedstat").read_text().split()[2])
+    found.pop(str(threading.get_native_id()))
+    return found
 
 
 def at_rest() -> dict[str, tuple[bool, int]]:
