@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RESULTS := .bench/latest.json
-# that read pages of the site: more of them end sooner, and what cells time takes longer
+# processes that read pages of the site: with more of them it ends sooner, but what its cells time takes longer
 JOBS ?= 1
 MINUTES ?= 10
 
@@ -57,20 +57,26 @@ stubs: build  ## compare the stubs with what they describe
 mutants: build  ## put mistakes into the validation, one by one, and see if a test fails; MODULE=windows, SHARE=0.1
 	OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m tests.mutants $(MODULE) --share $(or $(SHARE),1)
 
+.venv/trust: .venv/ready
+	FASTML_BUILD=python $(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[trust]"
+	@touch $@
+
+trust: KEEP = --keep
+trust: .venv/trust
 trust: asan ubsan checked valgrind coverage fuzz mutants parallel emulated wheel  ## all of these, tests that are slow, and then docs/reliability.md anew
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m tests.kept slow -- $(BIN)/python -m pytest -q -m slow
 	$(BIN)/python -m tests.trust.report --write docs/reliability.md
 
 .venv/fuzz: .venv/ready
 	FASTML_BUILD=python $(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[fuzz]"
 	@touch $@
 
-fuzz: build .venv/fuzz  ## call everything public with arguments that a fuzzer makes up, for MINUTES=10
-	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
+fuzz: build .venv/fuzz  ## call operations and classes with arguments that a fuzzer makes up, for MINUTES=10; KEEP=--keep
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(KEEP)
 
-emulated: build  ## test the kernels on an emulated Nehalem and Haswell: 20 minutes; needs qemu-x86_64
-	for processor in Nehalem Haswell; do qemu-x86_64 -cpu $$processor \
-		$(BIN)/python -m pytest -q -o timeout=3000 tests/test_rungs.py -k "cython and definition" || exit; done
+emulated: build  ## test the kernels on an emulated Nehalem and Haswell; needs qemu-x86_64
+	$(BIN)/python -m tests.kept emulated -- sh -c 'for processor in Nehalem Haswell; do qemu-x86_64 -cpu $$processor \
+		$(BIN)/python -m pytest -q -o timeout=3000 tests/test_rungs.py -k "cython and definition" || exit; done'
 
 .venv/parallel: .venv/ready
 	FASTML_BUILD=python $(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[parallel]"
@@ -79,8 +85,8 @@ emulated: build  ## test the kernels on an emulated Nehalem and Haswell: 20 minu
 parallel: build .venv/parallel  ## run each test of a kernel by four threads at once
 	$(BIN)/python -m tests.parallel
 
-aarch64: .venv/ready  ## compile the kernels for aarch64, test them in an emulator: 20 minutes; Debian, as root
-	PYTHON=$(BIN)/python .ci/aarch64
+aarch64: build  ## compile the kernels for aarch64, test them in an emulator; Debian, as root
+	PYTHON=$(BIN)/python $(BIN)/python -m tests.kept aarch64 -- .ci/aarch64
 
 smoke: build  ## time the small benches only: does the harness work?
 	$(BIN)/python -m pytest benches --benchmark-only --benchmark-max-time=0.01 -q -k "wine or digits or breast or 1x8x8x8 or 1x20"
@@ -103,11 +109,11 @@ docs-test: docs  ## open every page of the site in Chromium: links, images, erro
 package: export SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),1577836800)
 package: .venv/ready  ## build the sdist, and from it the wheel; check what is inside
 	rm -rf dist
-	umask 022; $(BIN)/python -m build --quiet
+	umask 022; $(BIN)/python -m build --quiet --dependency-constraints-txt .ci/constraints.txt
 	$(BIN)/python .ci/check_package.py dist
 
-wheel:  ## build the wheel that others would install, twice, and test it in an empty environment without a compiler
-	PYTHON=$(PYTHON) .ci/try_wheel
+wheel: build  ## build the wheel that others would install, twice, and test it in an empty environment without a compiler
+	PYTHON=$(PYTHON) $(BIN)/python -m tests.kept wheel -- .ci/try_wheel
 
 clean:  ## remove everything that was built, and .venv
 	rm -rf .venv build dist .bench docs/_build src/*.egg-info src/fastml/_core/*/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

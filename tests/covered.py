@@ -24,10 +24,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tests import kept
 from tests.instrumented import ROOT, build
 from tests.trust.figures import Figure
 
-KEPT = ROOT / "docs" / "measured" / "coverage.json"
+KEPT = kept.FOLDER / "coverage.json"
 CORE = ROOT / "src" / "fastml" / "_core"
 REFERENCE = "_ref/"
 # Tests of what is not measured, and those that run in other processes.
@@ -124,10 +125,10 @@ def share(files: dict[str, Any], part: str | None = None) -> tuple[int, int]:
     return sum(file["all"] for file in chosen), sum(file["run"] for file in chosen)
 
 
-def figures(kept: Path = KEPT) -> Iterator[tuple[Figure, str]]:
+def figures(path: Path = KEPT) -> Iterator[tuple[Figure, str]]:
     """Row 42: what `make coverage` has found when it was last run. NaN where it never was."""
-    found: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {"python": {}, "kernels": {}}
-    where = "{date}, {commit}".format(**found) if "date" in found else "never run"
+    last = kept.read(path)
+    found, where = {"python": {}, "kernels": {}} | last, kept.when(last)
     for what, (there, ran) in {
         "branches of the Python layer": share(found["python"], ""),
         "branches of NumPy's kernels": share(found["python"], REFERENCE),
@@ -146,7 +147,7 @@ def table(files: dict[str, Any]) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="What tests run of the Python layer and of compiled kernels.")
     tests = parser.parse_known_args()[1]
-    package, began = build("coverage"), time.monotonic()
+    began, package = time.monotonic(), build("coverage")
     for path in (ROOT / "build" / "kernels-coverage").rglob("*.gcda"):  # of an earlier run
         path.unlink()
     failed, files = run(package, (({}, tuple(tests)),) if tests else RUNS)
@@ -154,10 +155,7 @@ def main() -> None:
     print(*(line for part in found.values() for line in table(part)), sep="\n")
     print(*(f"{part}: {share(files)[1]} of {share(files)[0]}" for part, files in found.items()), sep="\n")
     if not tests:
-        from fastml.learn import machine
-
-        found |= {"failed": failed, "seconds": round(time.monotonic() - began)} | machine.origin()
-        KEPT.write_text(json.dumps(found, indent=1) + "\n")
+        kept.keep(KEPT, found | {"failed": failed, "seconds": round(time.monotonic() - began)})
     sys.exit(not found["kernels"])
 
 

@@ -14,7 +14,6 @@ kernels give the same bits with any number of threads is tested instead.
 """
 
 import argparse
-import json
 import os
 import re
 import shutil
@@ -26,13 +25,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from xml.etree import ElementTree
 
+from tests import kept
+from tests.kept import ROOT
 from tests.trust.figures import Figure
 
-ROOT = Path(__file__).parents[1]
-KEPT = ROOT / "docs" / "measured" / "instrumented.json"
+KEPT = kept.FOLDER / "instrumented.json"
 NUMBA = "not numba"  # sanitizers and Valgrind learn nothing from what no C compiler has seen
 # Tests that cannot pass on such kernels: why, and their names as pytest takes them.
 OTHER_LOOPS = {
@@ -110,15 +110,16 @@ WORDS = {
         tests=("-k", NUMBA),
         without=OTHER_LOOPS,
     ),
-    # Values that were never written, on the kernels as they are shipped; addresses, too. It is slow, so that
-    # these are the tests of Cython's rungs only. It knows no AVX-512: OpenBLAS may not use it. The interpreter and
+    # Values that were never written, on the kernels as they are shipped; addresses, too. It is slow: all tests of
+    # Cython's rungs would take hours, so that these are the ones that compare each with its definition, as those of
+    # `make emulated`. It knows no AVX-512: OpenBLAS may not use it. The interpreter and
     # NumPy have reports of their own; those without a kernel on the stack do not count.
     "valgrind": Word(
         {"PYTHONMALLOC": "malloc", "OPENBLAS_CORETYPE": "Haswell"},
         command=("valgrind", "--quiet", "--leak-check=no", "--error-limit=no", "--fair-sched=yes", "--xml=yes",
                  "--xml-file={reports}/%p.xml"),
         reports="/fastml/_core/",
-        tests=("tests/test_rungs.py", "-k", "cython"),
+        tests=("tests/test_rungs.py", "-k", "cython and definition"),
     ),
     # Cython checks indices and views, C its assertions, Numba indices. Numba does so in functions without
     # parallel=True only, so that there is one thread for it, for which each kernel has a twin of that kind.
@@ -135,7 +136,6 @@ class Outcome(NamedTuple):
     tests: int
     failed: int
     reports: list[str]
-    seconds: float
 
     @property
     def clean(self) -> bool:
@@ -165,16 +165,9 @@ def run(word: str, package: Path, tests: list[str]) -> Outcome:
             settings["LD_PRELOAD"] = " ".join(map(library, WORDS[word].libraries))
         command = [part.format(reports=folder) for part in WORDS[word].command]
         command += [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "timeout=3600", *tests]
-        began, last, environment = time.monotonic(), "", os.environ | settings
-        with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
-            for line in process.stdout or ():
-                print(line, end="", flush=True)
-                last = line if line.strip() else last
-        counts = {name: int(number) for number, name in re.findall(r"(\d+) (\w+)", last)}
-        failed = counts.get("failed", 0) + counts.get("errors", 0) + counts.get("error", 0)
+        outcome = kept.tested(command, os.environ | settings)
         found = [report for path in sorted(Path(folder).iterdir()) for report in reports(word, path)]
-        failed = max(failed, int(process.returncode != 0))  # Python may not have lived to count
-        return Outcome(counts.get("passed", 0) + failed, failed, found, time.monotonic() - began)
+        return Outcome(outcome.tests, outcome.failed, found)
 
 
 def library(name: str) -> str:
@@ -206,38 +199,28 @@ def told(error: ElementTree.Element) -> str:
     return "\n".join(lines)
 
 
-def figures(kept: Path = KEPT) -> Iterator[tuple[Figure, str]]:
+def figures(path: Path = KEPT) -> Iterator[tuple[Figure, str]]:
     """Row 41: what each word has found when it was last run, and the command. NaN where it never was."""
-    found: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     for word in WORDS:
-        last = found.get(word, {})
+        last = kept.read(path).get(word, {})
         bad = last["failed"] + len(last["reports"]) if last else float("nan")
-        where = "{tests} tests, {seconds} s, {date}, {commit}".format(**last) if last else "never run"
-        yield Figure(41, f"reports, and tests that fail ({where})", bad, "= 0"), f"make {word}"
+        what = f"{word}: reports, and tests that fail ({kept.when(last, '{tests} tests, ')})"
+        yield Figure(41, what, bad, "= 0"), f"make {word}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The tests, on kernels that report mistakes.")
     parser.add_argument("word", choices=WORDS)
     options, tests = parser.parse_known_args()
-    word = WORDS[options.word]
+    word, began = WORDS[options.word], time.monotonic()
     left_out = [f"--deselect={test}" for tests_of in word.without.values() for test in tests_of]
     outcome = run(options.word, build(options.word), [*left_out, *(tests or word.tests)])
     for report in outcome.reports:
         print(report, file=sys.stderr)
     print(f"{options.word}: {outcome.tests} tests, {outcome.failed} failed, {len(outcome.reports)} reports")
     if not tests:
-        keep(options.word, outcome)
+        kept.keep(KEPT, outcome._asdict() | {"seconds": round(time.monotonic() - began)}, options.word)
     sys.exit(not outcome.clean)
-
-
-def keep(word: str, outcome: Outcome) -> None:
-    from fastml.learn import machine
-
-    origin = machine.origin()
-    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-    kept[word] = outcome._asdict() | {"seconds": round(outcome.seconds)} | origin
-    KEPT.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ import contextlib
 import gc
 import importlib
 import itertools
-import json
 import math
 import os
 import pickle
@@ -37,12 +36,13 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import settings
 
+from tests import kept
 from tests.equivalent_mutants import EQUIVALENT
+from tests.kept import ROOT
 from tests.mistakes import Mutant, mutants
 from tests.trust.figures import Figure
 
-ROOT = Path(__file__).parents[1]
-KEPT = ROOT / "docs" / "measured" / "mutants.json"
+KEPT = kept.FOLDER / "mutants.json"
 SOURCES = {
     path.stem: path
     for path in [*sorted((ROOT / "src/fastml/_validate").glob("[a-z]*.py")), ROOT / "src/fastml/_dispatch.py"]
@@ -257,32 +257,32 @@ def share_of(counts: dict[str, Any]) -> float:
     return 100 * (counts["killed"] + counts["timed_out"]) / counts["total"]
 
 
-def keep(name: str, tried: list[Tried], total: int) -> None:
+def keep(name: str, tried: list[Tried], total: int, seconds: float) -> None:
     """Write down a module's outcomes. Of its `total` of mutants, those that are not tried again were killed before."""
-    from fastml.learn import machine
-
-    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     timed_out = sum(outcome == "timed_out" for _, outcome in tried)
+    time_of_all = {"seconds": round(seconds)}
     if len(tried) < total:
-        timed_out += kept[name]["timed_out"]
+        before = kept.read(KEPT)[name]
+        timed_out += before["timed_out"]
+        time_of_all = {key: before[key] for key in time_of_all if key in before}
     survivors = [mutant.text for mutant, outcome in tried if outcome == "survived"]
-    origin = machine.origin()
-    kept[name] = {
+    outcomes = {
         "killed": total - timed_out - len(survivors), "timed_out": timed_out, "survived": len(survivors),
         "total": total,
         "equivalent": sum(mutant.partition(".")[0] == name for mutant in EQUIVALENT),
-        "date": origin["date"], "commit": origin["commit"], "survivors": survivors,
+        "survivors": survivors,
     }  # fmt: skip
-    KEPT.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
+    kept.keep(KEPT, outcomes | time_of_all, name)
 
 
-def figures(kept: Path = KEPT) -> Iterator[tuple[Figure, str]]:
+def figures(path: Path = KEPT) -> Iterator[tuple[Figure, str]]:
     """Row 42: the share of all modules, as they were last run, and the command. NaN if one never was."""
-    found: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    found = kept.read(path)
     total = Counter({"killed": 0})
     for counts in found.values():
         total.update({key: counts[key] for key in ("killed", "timed_out", "total", "equivalent")})
-    where = "of {total}; {equivalent} more cannot be noticed".format(**total) if found else "never run"
+    runs = "; ".join(sorted({"{date}, {commit}".format(**counts) for counts in found.values()}))
+    where = "of {total}; {equivalent} more cannot be noticed; ".format(**total) + runs if found else "never run"
     share = share_of(total) if SOURCES.keys() <= found.keys() else float("nan")
     what = f"mutants of the validation and of the choice of kernels that a test notices ({where})"
     yield Figure(42, what, share, ">= 95", "%"), "make mutants"
@@ -303,11 +303,11 @@ def main() -> None:
         every = [mutant for mutant in mutants(SOURCES[name]) if mutant.name not in EQUIVALENT]
         found = every
         if options.survivors:
-            survivors = json.loads(KEPT.read_text())[name]["survivors"]
+            survivors = kept.read(KEPT)[name]["survivors"]
             found = [mutant for mutant in found if mutant.text in survivors]
         found = random.Random(0).sample(found, round(options.share * len(found)))
         examination = Examination(module_of(SOURCES[name]), found, at_once=options.at_once)
-        tests = [f"tests/test_{test}.py" for test in TESTS[name]]
+        tests, began = [f"tests/test_{test}.py" for test in TESTS[name]], time.monotonic()
         arguments = ["-q", "-s", "-p", "no:cacheprovider", "-k", LEFT_OUT, *tests]
         if status := pytest.main(arguments, plugins=[examination]):
             sys.exit(status)
@@ -317,7 +317,7 @@ def main() -> None:
         counts = Counter(outcome for _, outcome in examination.tried)
         print(f"{name}: {len(examination.tried)} mutants, {dict(counts)}", flush=True)
         if options.share == 1:
-            keep(name, examination.tried, len(every))
+            keep(name, examination.tried, len(every), time.monotonic() - began)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,18 @@
 """Tests of kernels, each by four threads at once: what `make parallel` does, with pytest-run-parallel.
 
-    python -m tests.parallel [arguments of pytest]
+    python -m tests.parallel                          # test, and write docs/measured/words.json
+    python -m tests.parallel tests/test_pca.py        # other arguments of pytest; nothing is written
 
 The plugin itself runs in one thread what changes the process: tests that use pytest's monkeypatch or capsys, as all of
 test_dispatch.py do, and those that catch warnings. What else has to is listed here. Its four threads take turns each
 microsecond; kernels release the lock, and start threads of their own.
 """
 
-import subprocess
 import sys
-from pathlib import Path
 
 from fastml._registry import OPS
+from tests import kept
 
-ROOT = Path(__file__).parents[1]
 THREADS = 4
 FILES = ("rungs", "doors", "layouts", "validate", "validate_images", "dispatch", *OPS)
 # Why, and the functions whose callers run in one thread, as the plugin's option has them.
@@ -30,4 +29,5 @@ def command(arguments: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(subprocess.run(command(sys.argv[1:]), cwd=ROOT).returncode)
+    given = sys.argv[1:]
+    sys.exit(kept.tested(command(given)).status if given else kept.run("parallel", command(given)))

@@ -8,10 +8,11 @@ import sys
 
 import pytest
 
-from tests import mutants
+from tests import kept, mutants
 from tests.equivalent_mutants import EQUIVALENT
 from tests.mistakes import mutants as mutants_of
-from tests.mutants import ROOT, SOURCES
+from tests.kept import ROOT
+from tests.mutants import SOURCES, Tried
 
 CODE = '''
 """Words."""
@@ -109,11 +110,25 @@ def test_mutants_that_change_nothing_are_still_there():
 
 
 def test_the_figure_is_of_all_modules_or_none(tmp_path):
-    kept = tmp_path / "mutants.json"
-    ((figure, command),) = mutants.figures(kept)
+    path = tmp_path / "mutants.json"
+    ((figure, command),) = mutants.figures(path)
     assert math.isnan(figure.value) and not figure.reached and command == "make mutants"
     counts = {"killed": 18, "timed_out": 1, "survived": 1, "total": 20, "equivalent": 2}
-    kept.write_text(json.dumps(dict.fromkeys([*SOURCES][1:], counts)))
-    assert math.isnan(next(mutants.figures(kept))[0].value)
-    kept.write_text(json.dumps(dict.fromkeys(SOURCES, counts)))
-    assert next(mutants.figures(kept))[0].value == 95
+    counts |= {"date": "2026-01-02", "commit": "abc1234"}
+    path.write_text(json.dumps(dict.fromkeys([*SOURCES][1:], counts)))
+    assert math.isnan(next(mutants.figures(path))[0].value)
+    path.write_text(json.dumps(dict.fromkeys(SOURCES, counts)))
+    ((figure, _),) = mutants.figures(path)
+    assert figure.value == 95 and "cannot be noticed; 2026-01-02, abc1234)" in figure.what
+
+
+def test_survivors_that_are_tried_again_change_no_time_of_the_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(mutants, "KEPT", tmp_path / "mutants.json")
+    one, other, *_ = mutants_of(SOURCES["windows"])
+    alive, dead = Tried(one, "survived"), Tried(other, "killed")
+    mutants.keep("windows", [alive, dead], 2, 60.2)
+    first = kept.read(mutants.KEPT)["windows"]
+    assert [first[key] for key in ("killed", "survived", "total", "seconds")] == [1, 1, 2, 60]
+    mutants.keep("windows", [Tried(alive.mutant, "killed")], 2, 5)
+    again = kept.read(mutants.KEPT)["windows"]
+    assert [again[key] for key in ("killed", "survived", "total", "seconds")] == [2, 0, 2, 60]

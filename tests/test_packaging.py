@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 PATHS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in PATHS}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+CONSTRAINTS = (ROOT / ".ci" / "constraints.txt").read_text(encoding="utf-8")
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}")
 READ_ONLY = {"contents": "read"}
 UPLOADS = {"id-token": "write"}
@@ -96,6 +97,9 @@ def job(name, key):
     return yaml.safe_load(TEXTS[name])["jobs"][key]
 
 
+PYTHONS = job("test.yml", "test")["strategy"]["matrix"]["python"]
+
+
 def commands(job):
     return [step["run"] for step in job["steps"] if "run" in step]
 
@@ -111,9 +115,8 @@ def test_uploads_are_tested_and_counted():
 
 def test_wheels_are_for_the_pythons_that_are_tested():
     settings = PROJECT["tool"]["cibuildwheel"]
-    tested = job("test.yml", "test")["strategy"]["matrix"]["python"]
-    assert settings["build"].split() == [f"cp{version.replace('.', '')}-*" for version in tested]
-    assert PROJECT["project"]["requires-python"] == f">={tested[0]}"
+    assert settings["build"].split() == [f"cp{version.replace('.', '')}-*" for version in PYTHONS]
+    assert PROJECT["project"]["requires-python"] == f">={PYTHONS[0]}"
     used = re.findall(r"\{project\}/(\S+)", settings["test-command"])
     assert used and all((ROOT / path).exists() for path in used)
     assert "\n" not in settings["test-command"]
@@ -130,4 +133,43 @@ def test_commands_of_the_workflows_exist():
     jobs = [job for text in TEXTS.values() for job in yaml.safe_load(text)["jobs"].values()]
     run = "\n".join(command for job in jobs for command in commands(job))
     assert {"test", "docs", "package"} <= set(re.findall(r"\bmake (?:-C \S+ )?(\w+)", run)) <= targets
-    assert set(re.findall(r"\.ci/\S+", run)) == {".ci/run", ".ci/check_package.py"}
+    assert set(re.findall(r"\.ci/\S+", run)) == {".ci/run", ".ci/check_package.py", ".ci/constraints.txt"}
+
+
+def test_each_week_runs_every_word_of_make_trust():
+    (words,) = re.findall(r"^trust: ([a-z ]+) ##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert job("trust.yml", "word")["strategy"]["matrix"]["word"] == words.split()
+    assert 'make "$WORD" MINUTES=60' in commands(job("trust.yml", "word"))
+
+
+def test_packages_are_built_with_what_is_pinned():
+    hashes = r"(?: \\\n    --hash=sha256:[0-9a-f]{64})+"
+    pins = dict(re.findall(rf"^([\w-]+)==\S+({hashes})$", CONSTRAINTS, re.MULTILINE))
+    assert len(pins) == len(re.findall(r"^[^# ]", CONSTRAINTS, re.MULTILINE))
+    required = [re.split(r"\W", requirement)[0].lower() for requirement in PROJECT["build-system"]["requires"]]
+    assert {*required, "build", "pip"} <= pins.keys()
+    wheels = len(job("wheels.yml", "wheels")["strategy"]["matrix"]["os"]) * len(PYTHONS)
+    assert pins["cython"].count("--hash") == wheels + 1  # and one for any Python
+    option = "--dependency-constraints-txt .ci/constraints.txt"
+    files = [(ROOT / path).read_text() for path in ("Makefile", ".ci/try_wheel")]
+    assert [" ".join(PROJECT["tool"]["cibuildwheel"]["build-frontend"]["args"])] == [option]
+    lines = [line for text in [*commands(job("wheels.yml", "sdist")), *files] for line in text.splitlines() if re.search(r"python\S* -m build\b", line)]
+    assert len(lines) == 3 and all(option in line for line in lines)
+
+
+def test_classifiers_are_those_of_the_pythons_that_are_tested():
+    said = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["project"]["classifiers"]))
+    assert said == PYTHONS
+
+
+def test_every_extra_is_described_and_no_other():
+    table = (ROOT / "docs" / "install.md").read_text().partition("| extra |")[2].partition("\n\n")[0]
+    assert {*re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)} == PROJECT["project"]["optional-dependencies"].keys()
+
+
+def test_what_pickles_and_data_frames_are_tried_with_is_installed_for_the_tests():
+    """tests/test_interoperability.py skips what is not there, and `make trust` needs the peers as well."""
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert {"pandas", "polars", "skops"} <= {requirement.partition(">")[0] for requirement in extras["test"]}
+    assert extras["trust"] == ["fastml-kernels[dev,fuzz,parallel,peers]"]
+    assert re.search(r"^trust: .*\.venv/trust$", (ROOT / "Makefile").read_text(), re.MULTILINE)

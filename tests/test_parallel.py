@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from tests import parallel
+from tests import kept, parallel
 
 UNSAFE = """
 import time, {module}
@@ -31,4 +31,4 @@ def test_a_test_that_shares_what_it_writes_fails_unless_it_is_listed(module, tmp
 
 def test_the_files_are_there():
     names = parallel.command([])[-len(parallel.FILES) :]
-    assert len(names) > 15 and all((parallel.ROOT / name).exists() for name in names)
+    assert len(names) > 15 and all((kept.ROOT / name).exists() for name in names)

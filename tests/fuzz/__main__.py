@@ -1,4 +1,4 @@
-"""Calls of everything public, with arguments that a fuzzer makes up: what `make fuzz` does.
+"""Calls of operations and classes, with arguments that a fuzzer makes up: what `make fuzz` does.
 
     python -m tests.fuzz --minutes 10         # report what goes wrong, and leave it in tests/fuzz/found
     python -m tests.fuzz --replay 4f21        # one input, as hex or a file, in this process
@@ -167,10 +167,11 @@ def main() -> None:
 
     found = Found(options.engine or ("atheris" if importlib.util.find_spec("atheris") else "random"))
     print(f"engine {found.engine}, seed {options.seed}, {options.minutes:g} minutes", flush=True)
+    began = time.monotonic()
     fuzz(found, 60 * options.minutes, options.seed, kept.corpus(), "tests.fuzz.checks:check")
     failed = len(found.kinds)
     totals = {"engine": found.engine, "inputs": found.inputs, "cpu_seconds": round(found.cpu_seconds),
-              "crashes": found.crashes, "failed": failed}  # fmt: skip
+              "seconds": round(time.monotonic() - began), "crashes": found.crashes, "failed": failed}  # fmt: skip
     print(", ".join(f"{name} {value}" for name, value in totals.items()))
     if options.keep:
         kept.keep([*kept.corpus(), *found.corpus], totals)

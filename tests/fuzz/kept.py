@@ -1,6 +1,5 @@
 """What is kept of fuzzing: inputs that together reach all that was reached, and the figures of the last run."""
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -8,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import fastml
+from tests import kept
 from tests.trust.figures import Figure
-from tests.trust.isolated import ROOT
 
 CORPUS = Path(__file__).parent / "corpus.txt"
-RECORD = ROOT / "docs" / "measured" / "fuzz.json"
+RECORD = kept.FOLDER / "fuzz.json"
 PACKAGE = Path(fastml.__file__).parent
 TRACED = tuple(str(PACKAGE / part) for part in ("_validate", "ops", "estimators", "layers", "_dispatch", "_needs"))
 MOST, SLOW = 400, 0.2  # inputs, and seconds of one
@@ -71,16 +70,13 @@ def minimal(inputs: list[bytes]) -> list[bytes]:
 
 
 def keep(inputs: list[bytes], totals: dict[str, Any]) -> None:
-    from fastml.learn import machine
-
-    origin = machine.origin()  # before files change
     CORPUS.write_text("".join(f"{data.hex()}\n" for data in minimal(inputs)))
-    RECORD.write_text(json.dumps(totals | origin, indent=1) + "\n")
+    kept.keep(RECORD, totals)
 
 
 def figures(record: Path = RECORD) -> Iterator[tuple[Figure, str]]:
     """Row 42: what the last run that was kept has found. NaN where there was none."""
-    last: dict[str, Any] = json.loads(record.read_text()) if record.exists() else {}
-    where = "{inputs} inputs, {engine}, {cpu_seconds} s, {date}, {commit}".format(**last) if last else "never run"
+    last = kept.read(record)
+    where = kept.when(last, "{inputs} inputs, {engine}, {cpu_seconds} s of processors, ")
     for name, what in (("crashes", "crashes and hangs"), ("failed", "kinds of failed checks")):
         yield Figure(42, f"{what} of fuzzed calls ({where})", last.get(name, float("nan")), "= 0"), "make fuzz"

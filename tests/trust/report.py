@@ -2,27 +2,31 @@
 
     python -m tests.trust.report [--only PART] [--quick] [--write docs/reliability.md]
 
-A full run takes 20 minutes. `--quick` is what the tests measure: less of all, and no peers.
+What a full run takes is written with the table. `--quick` is what the tests measure: less of all, and no peers.
 """
 
 import argparse
+import math
 import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from fastml.learn import machine
 from fastml.learn.report import publish
-from tests import covered, instrumented, mutants
-from tests.fuzz import kept
+from tests import covered, instrumented, kept, mutants
+from tests.fuzz import kept as fuzzed
 from tests.trust.figures import Figure, shown
 from tests.trust.isolated import ROOT
 from tests.trust.rows import MEASURED, MISSED, NOT_REACHED, SET, TESTED, THREATS
 
 BEGIN, END = "<!-- reliability: begin -->", "<!-- reliability: end -->"
+# What `make trust` runs before the report; "slow" is the tests that only it runs.
+WORDS = ("asan", "ubsan", "checked", "valgrind", "coverage", "fuzz", "mutants", "parallel", "emulated", "wheel", "slow")
 COLUMNS = ("row", "threat", "what is measured", "figure", "target", "", "peers", "command")
 
 
@@ -57,11 +61,14 @@ def lines(only: str, thorough: bool) -> Iterator[tuple[Figure, str]]:
             what, failed = suite(arguments, environment)
             settings = "".join(f"{key}={value} " for key, value in environment.items())
             yield Figure(row, what, failed, "= 0"), f"{settings}pytest {quoted(arguments)}"
+    for figure, command in kept.figures() if thorough else ():
+        if only in f"tests of row {figure.row}":
+            yield figure, command
     if thorough and only in "tests of row 41":
         yield from instrumented.figures()
     if thorough and only in "tests of row 42":
         yield from covered.figures()
-        yield from kept.figures()
+        yield from fuzzed.figures()
         yield from mutants.figures()
 
 
@@ -74,7 +81,24 @@ def cells(figure: Figure, command: str) -> tuple[str, ...]:
     return (str(figure.row), THREATS[figure.row], figure.what, value, figure.target, verdict, peers, f"`{command}`")
 
 
-def render(measured: list[tuple[Figure, str]], complete: bool) -> str:
+def times() -> dict[str, float]:
+    """Seconds that each word of `make trust` took when it was last run; NaN where that was not kept."""
+    records = kept.read(instrumented.KEPT) | kept.read(kept.RECORD)
+    records |= {"coverage": kept.read(covered.KEPT), "fuzz": kept.read(fuzzed.RECORD)}
+    modules = kept.read(mutants.KEPT)
+    records["mutants"] = {"seconds": sum(modules.get(name, {}).get("seconds", math.nan) for name in mutants.SOURCES)}
+    return {word: records.get(word, {}).get("seconds", math.nan) for word in WORDS}
+
+
+def spent(taken: dict[str, float]) -> str:
+    """What the words took, in minutes."""
+    total = sum(seconds for seconds in taken.values() if not math.isnan(seconds))
+    each = [f"{word} {'not timed yet' if math.isnan(seconds) else round(seconds / 60)}"
+            for word, seconds in taken.items()]  # fmt: skip
+    return f"What else `make trust` runs took {total / 60:.0f} minutes when it was last run: {', '.join(each)}."
+
+
+def render(measured: list[tuple[Figure, str]], complete: bool, seconds: float) -> str:
     """A table in Markdown, and where its figures come from."""
     origin = machine.origin()
     versions = ", ".join(f"{key} {value}" for key, value in origin["versions"].items())
@@ -84,7 +108,8 @@ def render(measured: list[tuple[Figure, str]], complete: bool) -> str:
     return "\n".join(
         [
             f"{origin['date']}, {origin['machine']}, {origin['threads']} threads, {origin['isa']}; commit",
-            f"{origin['commit']}, {versions}.",
+            f"{origin['commit']}, {versions}. Measured in {seconds / 60:.1f} minutes.",
+            *([spent(times())] if complete else []),
             "",
             "| " + " | ".join(COLUMNS) + " |",
             "|" + "|".join("--:" if name in ("row", "figure") else "---" for name in COLUMNS) + "|",
@@ -101,12 +126,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="what the tests measure: less, and no peers")
     parser.add_argument("--write", type=Path, help="a file with the two markers")
     options = parser.parse_args()
-    measured = []
+    complete = not options.only and not options.quick
+    if options.write and not complete:
+        parser.error("--write replaces the whole table, and goes with neither --only nor --quick")
+    began, measured = time.monotonic(), []
     for figure, command in lines(options.only, not options.quick):
         measured.append((figure, command))
         found = f"{figure.row:3} {figure.what}: {shown(figure.value)} {figure.unit} {figure.target}"
         print(found + ("" if figure.reached else "  NOT REACHED"), file=sys.stderr)
-    publish(render(measured, not options.only and not options.quick), options.write, BEGIN, END)
+    publish(render(measured, complete, time.monotonic() - began), options.write, BEGIN, END)
 
 
 if __name__ == "__main__":

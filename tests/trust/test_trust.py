@@ -148,19 +148,34 @@ def test_commands_of_the_table_are_those_of_the_report():
         assert all((isolated.ROOT / path).exists() for path in arguments if path.endswith(".py"))
 
 
-def test_the_report_of_one_measurement(tmp_path, monkeypatch, capsys):
-    page = tmp_path / "page.md"
-    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+def test_the_report_of_one_measurement(monkeypatch, capsys):
     monkeypatch.setattr(report, "MEASURED", (measured,))
     monkeypatch.setattr(report, "MISSED", {(12, ">= 15"): (">= 1", "it says why")})
-    monkeypatch.setattr(sys, "argv", ["report", "--only", "measured", "--write", str(page)])
+    monkeypatch.setattr(sys, "argv", ["report", "--only", "measured"])
     report.main()
-    text = page.read_text()
-    assert text.startswith(f"before\n{report.BEGIN}\n20") and text.endswith(f"\n{report.END}\nafter\n")
-    assert "old" not in text
-    assert "| 12 | Accuracy of mean and variance, float64 | a \\| b | 2 s | >= 15 | not reached: it says why |" in text
-    assert "| NumPy 3; X 0.25 | `python -m tests.trust.report --only test_trust.measured` |" in text
-    assert "NOT REACHED" in capsys.readouterr().err
+    printed, said = capsys.readouterr()
+    cells = "| 12 | Accuracy of mean and variance, float64 | a \\| b | 2 s | >= 15 | not reached: it says why |"
+    assert cells in printed
+    assert "| NumPy 3; X 0.25 | `python -m tests.trust.report --only test_trust.measured` |" in printed
+    assert "NOT REACHED" in said
+
+
+@pytest.mark.parametrize("options", [[], ["--only", "measured"], ["--quick"]])
+def test_a_table_is_written_whole_or_not_at_all(options, tmp_path, monkeypatch):
+    page = tmp_path / "page.md"
+    page.write_text(before := f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    monkeypatch.setattr(report, "lines", lambda only, thorough: [(figure, "it") for figure in measured(thorough)])
+    monkeypatch.setattr(sys, "argv", ["report", *options, "--write", str(page)])
+    if options:
+        with pytest.raises(SystemExit):
+            report.main()
+        assert page.read_text() == before
+    else:
+        report.main()
+        text = page.read_text()
+        assert text.startswith(f"before\n{report.BEGIN}\n20") and text.endswith(f"\n{report.END}\nafter\n")
+        assert "old" not in text
+        assert "Measured in 0.0 minutes.\nWhat else `make trust` runs took" in text
 
 
 def measured(thorough):
