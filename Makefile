@@ -40,7 +40,7 @@ asan ubsan checked valgrind: .venv/ready
 asan:  ## run the tests on kernels that report a wrong address
 ubsan:  ## run the tests on kernels that report undefined behaviour, of integers above all
 checked:  ## run the tests with indices checked, in Cython and in Numba
-valgrind:  ## run the tests of Cython's rungs under Valgrind
+valgrind:  ## compare Cython's rungs with their definitions under Valgrind
 
 coverage: .venv/ready  ## say which branches and lines tests run, of Python files and of kernels; needs gcov
 	$(BIN)/python -m tests.covered
@@ -62,8 +62,7 @@ mutants: build  ## put mistakes into the validation, one by one, and see if a te
 	@touch $@
 
 trust: KEEP = --keep
-trust: .venv/trust
-trust: asan ubsan checked valgrind coverage fuzz mutants parallel emulated wheel  ## all of these, tests that are slow, and then docs/reliability.md anew
+trust: .venv/trust asan ubsan checked valgrind coverage fuzz mutants parallel emulated wheel  ## all of these, tests that are slow, and then docs/reliability.md anew
 	$(BIN)/python -m tests.kept slow -- $(BIN)/python -m pytest -q -m slow
 	$(BIN)/python -m tests.trust.report --write docs/reliability.md
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests import kept, mutants
 from tests.equivalent_mutants import EQUIVALENT
-from tests.mistakes import mutants as mutants_of
 from tests.kept import ROOT
+from tests.mistakes import mutants as mutants_of
 from tests.mutants import SOURCES, Tried
 
 CODE = '''

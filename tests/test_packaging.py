@@ -137,7 +137,7 @@ def test_commands_of_the_workflows_exist():
 
 
 def test_each_week_runs_every_word_of_make_trust():
-    (words,) = re.findall(r"^trust: ([a-z ]+) ##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    (words,) = re.findall(r"^trust: \.venv/trust ([a-z ]+) ##", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert job("trust.yml", "word")["strategy"]["matrix"]["word"] == words.split()
     assert 'make "$WORD" MINUTES=60' in commands(job("trust.yml", "word"))
 
@@ -152,8 +152,9 @@ def test_packages_are_built_with_what_is_pinned():
     assert pins["cython"].count("--hash") == wheels + 1  # and one for any Python
     option = "--dependency-constraints-txt .ci/constraints.txt"
     files = [(ROOT / path).read_text() for path in ("Makefile", ".ci/try_wheel")]
+    texts = "\n".join([*files, *commands(job("wheels.yml", "sdist"))]).splitlines()
     assert [" ".join(PROJECT["tool"]["cibuildwheel"]["build-frontend"]["args"])] == [option]
-    lines = [line for text in [*commands(job("wheels.yml", "sdist")), *files] for line in text.splitlines() if re.search(r"python\S* -m build\b", line)]
+    lines = [line for line in texts if re.search(r"python\S* -m build\b", line)]
     assert len(lines) == 3 and all(option in line for line in lines)
 
 
@@ -172,4 +173,5 @@ def test_what_pickles_and_data_frames_are_tried_with_is_installed_for_the_tests(
     extras = PROJECT["project"]["optional-dependencies"]
     assert {"pandas", "polars", "skops"} <= {requirement.partition(">")[0] for requirement in extras["test"]}
     assert extras["trust"] == ["fastml-kernels[dev,fuzz,parallel,peers]"]
-    assert re.search(r"^trust: .*\.venv/trust$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    installed = re.findall(r'^\.venv/(\w+):.*\n.*"\.\[(\w+)\]"$', (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert sorted(installed) == [(extra, extra) for extra in ("docs", "fuzz", "parallel", "trust")]

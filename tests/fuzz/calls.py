@@ -1,4 +1,4 @@
-"""Calls of everything public: arguments that are mostly valid, drawn from choices, and how the call is made."""
+"""Calls of operations and classes: arguments that are mostly valid, drawn from choices, and how the call is made."""
 
 import inspect
 from collections.abc import Callable
