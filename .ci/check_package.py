@@ -16,8 +16,8 @@ VENDORED = "$ORIGIN/../../../fastml_kernels.libs"  # auditwheel's folder, as the
 SOURCES = Path("src/fastml")
 KERNELS = [path.stem for path in (SOURCES / "_core").glob("*.pyx")]
 NEEDED = (
-    "setup.py", "Makefile", "SECURITY.md", ".ci/run", ".github/workflows/test.yml", "src/fastml/_core/simd.h",
-    "src/fastml/_core/_stats.pxd", "tests/test_rungs.py", "tests/public_api.txt",
+    "setup.py", "Makefile", "SECURITY.md", ".ci/run", ".ci/constraints.txt", ".github/workflows/test.yml",
+    "src/fastml/_core/simd.h", "src/fastml/_core/_stats.pxd", "tests/test_rungs.py", "tests/public_api.txt",
     "src/fastml/learn/exercises/gemm_microkernel/solution.c",
 )  # fmt: skip
 
