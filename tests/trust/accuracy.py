@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.trust.figures import Figure
+from tests.trust.figures import Figure, largest
 
 MOST_DIGITS = -math.log10(np.finfo(np.float64).eps / 2)  # of a result that is rounded once
 
@@ -122,7 +122,7 @@ def standardized(thorough: bool) -> Iterator[Figure]:
         y = X.astype(np.longdouble)
         y = (y - y.mean(axis=0)) / y.std(axis=0)
         for name, standardize in standardizers().items():
-            errors[name] = max(errors[name], float((abs(standardize(X) - y) / np.maximum(abs(y), 1)).max()))
+            errors[name] = largest(errors[name], float((abs(standardize(X) - y) / np.maximum(abs(y), 1)).max()))
     what = "largest error of (x - mean) / std, of N(10^2 to 10^7, 1) in float32, as a share of max(|y|, 1)"
     yield Figure(14, what, errors.pop("fastml"), "<= 3e-7", "", dict(errors))
 
@@ -130,7 +130,7 @@ def standardized(thorough: bool) -> Iterator[Figure]:
     off = {}
     for name, standardize in standardizers().items():
         y = standardize(X).astype(np.float64)
-        off[name] = float(max(abs(y.mean()), abs(y.std() - 1)))
+        off[name] = float(largest(abs(y.mean()), abs(y.std() - 1)))
     what = "NumAcc3 as float32, standardized: how far mean and standard deviation are off 0 and 1, the larger of both"
     yield Figure(15, what, off.pop("fastml"), "< 1e-6", "", dict(off))
 
@@ -180,7 +180,7 @@ def pca_offsets(thorough: bool) -> Iterator[Figure]:
             models = {"fastml": PCA(), "scikit-learn": Theirs(), "scikit-learn full": Theirs(svd_solver="full")}
             for name, model in models.items():
                 found = model.fit(X).explained_variance_
-                wrong[name] = max(wrong[name], float(abs(found / right - 1).max()))
+                wrong[name] = largest(wrong[name], float(abs(found / right - 1).max()))
         what = f"largest relative error of explained_variance_, N({offsets[0]:g} and {offsets[1]:g}, 3 to 0.1), "
         yield Figure(21, what + np.dtype(dtype).name, wrong.pop("fastml"), target, "", dict(wrong))
 
@@ -195,7 +195,7 @@ def pca_invariants(thorough: bool) -> Iterator[Figure]:
     for dtype in (np.float32, np.float64):
         worst = {}
         for name, cls in (("fastml", PCA), ("scikit-learn", Theirs)):
-            worst[name] = max(lost(cls(), normal_matrix(shape, dtype)) for shape in shapes)
+            worst[name] = largest(*(lost(cls(), normal_matrix(shape, dtype)) for shape in shapes))
         what = f"orthonormality and residual of reconstruction, {np.dtype(dtype).name}, in eps min(X.shape)"
         yield Figure(22, what, worst.pop("fastml"), "<= 50", "eps n", dict(worst))
 
@@ -210,4 +210,4 @@ def lost(model: Any, X: np.ndarray) -> float:
     again = Z @ C + X.astype(float).mean(axis=0)
     orthonormal = np.linalg.norm(C @ C.T - np.eye(len(C)), 2)
     residual = np.linalg.norm(X - again, 2) / model.singular_values_[0]
-    return float(max(orthonormal, residual) / (np.finfo(X.dtype).eps * min(X.shape)))
+    return float(largest(orthonormal, residual) / (np.finfo(X.dtype).eps * min(X.shape)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.trust.figures import Figure
+from tests.trust.figures import Figure, largest
 from tests.trust.isolated import call
 from tests.trust.work import arrays, bits, calls
 
@@ -57,12 +57,13 @@ def threads(thorough: bool) -> Iterator[Figure]:
         theirs = [call("tests.trust.determinism:peer_digests", n) for n in counts]
         for library in ("scikit-learn", "PyTorch"):
             own = [name for name in theirs[0] if name.startswith(library)]
-            peers[library] = f"{sum(name.startswith(library) for name in differing(theirs))} of {len(own)}"
+            if own:
+                peers[library] = f"{sum(name.startswith(library) for name in differing(theirs))} of {len(own)}"
     for backend in (None, "numba") if thorough else (None,):
         runs = [call("tests.trust.determinism:digests", backend, seconds=300, FASTML_NUM_THREADS=str(n),
                      NUMBA_NUM_THREADS="7", OPENBLAS_NUM_THREADS=str(min(n, 2))) for n in counts]  # fmt: skip
-        what = f"of {len(runs[0])} operations those whose bits change between runs, or with {{}} threads"
-        what = what.format(", ".join(str(n) for n in sorted(set(counts))))
+        tried = ", ".join(str(n) for n in sorted(set(counts)))
+        what = f"of {len(runs[0])} operations those whose bits change between runs, or with {tried} threads"
         name = f"; backend {backend}" if backend else ""
         yield Figure(32, what + name, len(differing(runs)), "= 0", "", {} if backend else peers)
 
@@ -70,7 +71,7 @@ def threads(thorough: bool) -> Iterator[Figure]:
 def unlike_alone(run: Any, x: np.ndarray) -> float:
     """The largest difference between images of a batch, and each of them alone."""
     whole = run(x)
-    return max(float(abs(whole[i] - run(x[i : i + 1])[0]).max()) for i in range(len(x)))
+    return largest(*(float(abs(whole[i] - run(x[i : i + 1])[0]).max()) for i in range(len(x))))
 
 
 def batches(thorough: bool) -> Iterator[Figure]:
@@ -91,7 +92,7 @@ def batches(thorough: bool) -> Iterator[Figure]:
                 torch.from_numpy(x), torch.from_numpy(w), padding=k // 2
             ).numpy()
         for name, run in runs.items():
-            worst[name] = max(worst.get(name, 0.0), unlike_alone(run, x))
+            worst[name] = largest(worst.get(name, 0.0), unlike_alone(run, x))
     what = "largest difference between images of a batch of 5 and each alone, conv2d, 5 shapes"
     yield Figure(33, what, worst.pop("fastml"), "= 0", "", dict(worst))
 

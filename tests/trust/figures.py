@@ -1,5 +1,6 @@
 """A figure: what was measured of a threat, and what it should be."""
 
+import math
 import operator
 from dataclasses import dataclass, field
 
@@ -27,6 +28,11 @@ class Figure:
             return True
         comparison, _, limit = self.target.partition(" ")
         return bool(COMPARISONS[comparison](self.value, float(limit)))
+
+
+def largest(*values: float) -> float:
+    """Of measured values; NaN if one of them is, which `max` may pass over."""
+    return math.nan if any(map(math.isnan, values)) else max(values)
 
 
 def shown(value: float | str) -> str:

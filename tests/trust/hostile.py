@@ -3,7 +3,7 @@
 import importlib.util
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -22,6 +22,7 @@ ATTRIBUTES = {  # those of one topic together
         "avg_pool2d": ("kernel_size", "stride", "padding", "divisor_override"),
         "max_pool2d_backward": ("input_shape",),
         "avg_pool2d_backward": ("kernel_size", "stride", "padding", "divisor_override", "input_shape"),
+        "global_avg_pool2d": ("keepdims",),
     },
     "convolution": {
         "conv2d": (*WINDOWS[1:], "groups"),
@@ -34,6 +35,8 @@ ATTRIBUTES = {  # those of one topic together
         "pca": ("n_components", "tol", "n_oversamples", "n_iterations", "random_state"),
         "batch_norm": ("momentum", "eps"),
         "batch_norm_backward": ("eps",),
+        "fold_batch_norm": ("eps",),
+        "pca_transform": ("n_threads",),
         "StandardScaler": ("with_mean", "copy"),
         "PCA": ("n_components", "tol", "n_oversamples", "iterated_power", "random_state"),
         "IncrementalPCA": ("n_components", "batch_size"),
@@ -41,6 +44,8 @@ ATTRIBUTES = {  # those of one topic together
     },
 }
 TORCH = {"pooling": ("max_pool2d", "avg_pool2d"), "convolution": ("conv2d",)}  # which have the same attributes
+ESTIMATORS = ("StandardScaler", "PCA", "IncrementalPCA", "TruncatedSVD")
+PEERS = {"PyTorch": ("torch", ("max_pool2d", "avg_pool2d", "conv2d")), "scikit-learn": ("sklearn", ESTIMATORS)}
 HUGE = (2**40, 2**58)  # values along an axis: 4 TB of float32 at the least, which no machine here holds
 
 
@@ -49,8 +54,11 @@ def valid() -> dict[str, dict[str, Any]]:
     """Arguments that are accepted, by operation or class."""
     from tests.test_validate import VALID, WEIGHT, X
 
-    estimators = {name: {"X": X} for name in ("StandardScaler", "PCA", "IncrementalPCA", "TruncatedSVD")}
-    return {**VALID, "Conv2d": {"weight": WEIGHT, "x": VALID["conv2d"]["x"]}, **estimators}
+    mean, variance = np.zeros(len(WEIGHT)), np.ones(len(WEIGHT))
+    more = {"Conv2d": {"weight": WEIGHT, "x": VALID["conv2d"]["x"]},
+            "fold_batch_norm": {"weight": WEIGHT, "bias": mean, "running_mean": mean, "running_var": variance},
+            "pca_transform": {"X": X, "mean": X[0], "components": X[:2]}}  # fmt: skip
+    return {**VALID, **more, **{name: {"X": X} for name in ESTIMATORS}}
 
 
 def perform(library: str, op: str, arguments: dict[str, Any]) -> Any:
@@ -61,6 +69,11 @@ def perform(library: str, op: str, arguments: dict[str, Any]) -> Any:
         tensors = {key: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for key, v in arguments.items()}
         tensors["input"] = tensors.pop("x")
         return getattr(torch.nn.functional, op)(**tensors)
+    if library == "sklearn":
+        from sklearn import decomposition, preprocessing
+
+        X = arguments.pop("X")
+        return getattr(preprocessing if op == "StandardScaler" else decomposition, op)(**arguments).fit_transform(X)
     import fastml
 
     if op == "Conv2d":
@@ -99,7 +112,7 @@ def attempt(library: str, op: str, changes: dict[str, Any]) -> tuple[str, bool, 
     return tried(library, op, {**valid()[op], **changes})
 
 
-def pretended(op: str, name: str, axis: int, size: int) -> tuple[str, bool, float]:
+def pretended(library: str, op: str, name: str, axis: int, size: int) -> tuple[str, bool, float]:
     """A call with an array that has `size` values along an axis, or along all of them: -1, in the memory of one."""
     array = np.asarray(valid()[op][name])
     shape = [size if axis in (-1, i) else n for i, n in enumerate(array.shape)]
@@ -107,13 +120,13 @@ def pretended(op: str, name: str, axis: int, size: int) -> tuple[str, bool, floa
         fake = np.lib.stride_tricks.as_strided(np.zeros(1, array.dtype), shape, (0,) * len(shape))
     except ValueError:  # more than NumPy can count
         return "not made", True, 0.0
-    return tried("fastml", op, {**valid()[op], name: fake})
+    return tried(library, op, {**valid()[op], name: fake})
 
 
-def hollow(op: str, name: str, axis: int) -> tuple[str, bool, float]:
+def hollow(library: str, op: str, name: str, axis: int) -> tuple[str, bool, float]:
     """A call with an array without values: one of its axes has none."""
     array = np.asarray(valid()[op][name])
-    return tried("fastml", op, {**valid()[op], name: np.delete(array, slice(None), axis)})
+    return tried(library, op, {**valid()[op], name: np.delete(array, slice(None), axis)})
 
 
 def attribute_calls(topic: str, library: str, thorough: bool) -> list[list[Any]]:
@@ -132,11 +145,20 @@ def attribute_calls(topic: str, library: str, thorough: bool) -> list[list[Any]]
     return calls
 
 
-def array_arguments() -> Iterator[tuple[str, str, int]]:
-    for op, arguments in valid().items():
-        for name, value in arguments.items():
+def array_arguments(ops: Iterable[str]) -> Iterator[tuple[str, str, int]]:
+    for op in ops:
+        for name, value in valid()[op].items():
             if isinstance(value, np.ndarray):
                 yield op, name, value.ndim
+
+
+def huge_calls(library: str, ops: Iterable[str], sizes: Iterable[int]) -> list[list[Any]]:
+    return [[library, op, name, axis, size] for op, name, ndim in array_arguments(ops) for axis in range(-1, ndim)
+            for size in sizes if not batches_of_rows(op, axis)]  # fmt: skip
+
+
+def empty_calls(library: str, ops: Iterable[str]) -> list[list[Any]]:
+    return [[library, op, name, axis] for op, name, ndim in array_arguments(ops) for axis in range(ndim)]
 
 
 def batches_of_rows(op: str, axis: int) -> bool:
@@ -148,13 +170,30 @@ def unexpected(results: list[Any]) -> int:
     return sum(not isinstance(result, Died) and not result[1] for result in results)
 
 
+def made(results: list[Any]) -> list[Any]:
+    return [result for result in results if isinstance(result, Died) or result[0] != "not made"]
+
+
+def computed(results: list[Any]) -> int:
+    return sum(not isinstance(result, Died) and result[0] == "result" for result in results)
+
+
+def installed() -> list[tuple[str, str, tuple[str, ...]]]:
+    """Each peer, its module, and what it has of the operations and classes."""
+    return [(name, library, ops) for name, (library, ops) in PEERS.items() if importlib.util.find_spec(library)]
+
+
+def told(died: int, others: int, calls: int) -> str:
+    return f"{died + others} of {calls}, {died} of them crashes or hangs"
+
+
 def slowest(results: list[Any]) -> float:
     return max(result[2] for result in results if not isinstance(result, Died) and result[0] != "result")
 
 
 def attributes(thorough: bool) -> Iterator[Figure]:
     """Rows 1, 2 and 4: crashes and hangs, and exceptions that a caller would not catch."""
-    surprises = {"fastml": 0, "PyTorch": 0}
+    surprises = {"fastml": 0}
     asked, wait = 0, 0.0
     for row, topic in ((1, "pooling"), (2, "convolution"), (4, "the rest")):
         calls = attribute_calls(topic, "fastml", thorough)
@@ -163,31 +202,34 @@ def attributes(thorough: bool) -> Iterator[Figure]:
         if thorough and topic in TORCH and importlib.util.find_spec("torch"):
             theirs = outcomes("tests.trust.hostile:attempt", attribute_calls(topic, "torch", thorough))
             peers = {"PyTorch": f"{deaths(theirs)} of {len(theirs)}"}
-            surprises["PyTorch"] += unexpected(theirs)
+            surprises["PyTorch"] = surprises.get("PyTorch", 0) + unexpected(theirs)
         yield Figure(row, f"crashes and hangs in {len(calls)} calls: {topic}", deaths(results), "= 0", "", peers)
         asked, surprises["fastml"] = asked + len(calls), surprises["fastml"] + unexpected(results)
         wait = max(wait, slowest(results))
     what = f"other exceptions than {', '.join(error.__name__ for error in ACCEPTED)} in these {asked} calls"
-    yield Figure(4, what, surprises["fastml"], "= 0", "", {"PyTorch": surprises["PyTorch"]} if thorough else {})
+    yield Figure(4, what, surprises.pop("fastml"), "= 0", "", dict(surprises))
     yield Figure(4, "longest time to refuse one of them", wait, "< 1", "s")
 
 
 def huge_arrays(thorough: bool) -> Iterator[Figure]:
     """Row 3: arrays of up to 2**58 values along an axis, made with strides of 0."""
     sizes = HUGE if thorough else HUGE[:1]
-    calls = [[op, name, axis, size] for op, name, ndim in array_arguments() for axis in range(-1, ndim)
-             for size in sizes if not batches_of_rows(op, axis)]  # fmt: skip
-    results = outcomes("tests.trust.hostile:pretended", calls)
-    calls_made = [result for result in results if isinstance(result, Died) or result[0] != "not made"]
-    computed = sum(not isinstance(result, Died) and result[0] == "result" for result in calls_made)
-    what = f"crashes, hangs, other exceptions and results in {len(calls_made)} calls with arrays larger than memory"
-    yield Figure(3, what, deaths(results) + unexpected(results) + computed, "= 0")
+    results = made(outcomes("tests.trust.hostile:pretended", huge_calls("fastml", valid(), sizes)))
+    peers = {}
+    for name, library, ops in installed() if thorough else ():
+        theirs = made(outcomes("tests.trust.hostile:pretended", huge_calls(library, ops, HUGE[:1]), 5))
+        peers[name] = told(deaths(theirs), unexpected(theirs) + computed(theirs), len(theirs))
+    what = f"crashes, hangs, other exceptions and results in {len(results)} calls with arrays larger than memory"
+    yield Figure(3, what, deaths(results) + unexpected(results) + computed(results), "= 0", "", peers)
     yield Figure(3, "longest time to refuse one of them", slowest(results), "< 1", "s")
 
 
 def empty_arrays(thorough: bool) -> Iterator[Figure]:
     """Row 5: each axis of each array argument of each operation without values."""
-    calls = [[op, name, axis] for op, name, ndim in array_arguments() for axis in range(ndim)]
-    results = outcomes("tests.trust.hostile:hollow", calls)
-    what = f"crashes, hangs and other exceptions in {len(calls)} calls with arrays without values"
-    yield Figure(5, what, deaths(results) + unexpected(results), "= 0")
+    results = outcomes("tests.trust.hostile:hollow", empty_calls("fastml", valid()))
+    peers = {}
+    for name, library, ops in installed() if thorough else ():
+        theirs = outcomes("tests.trust.hostile:hollow", empty_calls(library, ops))
+        peers[name] = told(deaths(theirs), unexpected(theirs), len(theirs))
+    what = f"crashes, hangs and other exceptions in {len(results)} calls with arrays without values"
+    yield Figure(5, what, deaths(results) + unexpected(results), "= 0", "", peers)

@@ -42,7 +42,7 @@ def interrupted(library: str, name: str, scale: int) -> tuple[float, float, bool
         finger.start()
         operation()
         time.sleep(1)
-        return whole, float("nan"), False
+        return whole, float("inf"), False
     except KeyboardInterrupt:
         waited = time.perf_counter() - sent[0]
     finger.join()
@@ -82,4 +82,4 @@ def interrupts(thorough: bool) -> Iterator[Figure]:
     for scale in sorted({scale for _, scale in asked}):
         waited, seconds, name, _ = max(wait for wait in waits if wait[3] == scale)
         what = f"longest time until Ctrl-C is answered, on {4 * scale} images or {20000 * scale} rows: {name}, "
-        yield Figure(37, f"{what}of whose {seconds:.2f} s", waited, "< 0.5", "s", peers if scale == 512 else {})
+        yield Figure(37, f"{what}which takes {seconds:.2f} s", waited, "< 0.5", "s", peers if scale == 512 else {})

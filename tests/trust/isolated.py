@@ -73,6 +73,13 @@ def call(function: str, *arguments: Any, seconds: float = 60, **environment: str
     return result
 
 
+def of_peers(function: str, asked: dict[str, list[Any]], seconds: float, **environment: str) -> dict[str, Any]:
+    """For each peer what a call with these arguments returns in an interpreter of its own, or in a word how it died."""
+    found = {name: outcomes(function, [arguments], seconds, **environment)[0] for name, arguments in asked.items()}
+    return {name: str(result).partition(":")[0] if isinstance(result, Died) else result
+            for name, result in found.items()}  # fmt: skip
+
+
 def deaths(results: list[Any]) -> int:
     return sum(isinstance(result, Died) for result in results)
 

@@ -184,7 +184,7 @@ def orders(thorough: bool) -> Iterator[Figure]:
     of = f"of {len(asked)} orders to import {', '.join(there)} in, those in which"
     for row, kind, what in (
         (34, "bits", "calls in turns and at once fail or hang, or fastml gives other bits"),
-        (36, "threads", "fastml runs on other than `set_num_threads` or `threadpool_limits(1)` say"),
+        (36, "threads", "fastml runs on another number of threads than `set_num_threads` or `threadpool_limits` says"),
     ):
         said = {" ".join(order): str(result).splitlines()[-1] if isinstance(result, Died) else ", ".join(result[kind])
                 for order, result in zip(asked, results, strict=True)}  # fmt: skip

@@ -27,6 +27,7 @@ from tests.trust.rows import MEASURED, MISSED, NOT_REACHED, SET, TESTED, THREATS
 BEGIN, END = "<!-- reliability: begin -->", "<!-- reliability: end -->"
 # What `make trust` runs before the report; "slow" is the tests that only it runs.
 WORDS = ("asan", "ubsan", "checked", "valgrind", "coverage", "fuzz", "mutants", "parallel", "emulated", "wheel", "slow")
+RECORDS = (kept, instrumented, covered, fuzzed, mutants)  # figures of earlier runs
 COLUMNS = ("row", "threat", "what is measured", "figure", "target", "", "peers", "command")
 
 
@@ -38,15 +39,36 @@ def suite(arguments: tuple[str, ...], environment: dict[str, str]) -> tuple[str,
     """Run tests with these arguments of pytest: how many there were, and how many failed."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True)
-    counts = {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", done.stdout.splitlines()[-1])}
-    passed = counts.get("passed", 0)
+    last = done.stdout.splitlines()[-1:]
+    counts = {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", "".join(last))}
+    failed = sum(counts.get(word, 0) for word in ("failed", "error", "errors"))
     known = counts.get("xfailed", 0)
-    what = f"tests that fail, of {passed + known}" + (f", {known} of which are known to" if known else "")
-    return what, counts.get("failed", 0) + counts.get("error", 0) if passed else float("nan")
+    tests = counts.get("passed", 0) + known + failed
+    what = f"tests that fail, of {tests}" + (f", {known} of which are known to" if known else "")
+    return what, max(failed, int(done.returncode != 0)) if tests else float("nan")
 
 
 def quoted(words: tuple[str, ...]) -> str:
     return " ".join(f'"{word}"' if " " in word else word for word in words)
+
+
+def suites() -> list[tuple[int, dict[str, str], tuple[str, ...]]]:
+    return [*((row, {}, arguments) for row, arguments in TESTED.items()), *SET]
+
+
+def command_of(measure: Any) -> str:
+    return f"python -m tests.trust.report --only {name_of(measure)}"
+
+
+def command_of_suite(environment: dict[str, str], arguments: tuple[str, ...]) -> str:
+    return "".join(f"{key}={value} " for key, value in environment.items()) + f"pytest {quoted(arguments)}"
+
+
+def commands() -> list[str]:
+    """All that stand in a full table."""
+    measured = [command_of(measure) for measure in MEASURED]
+    measured += [command_of_suite(environment, arguments) for _, environment, arguments in suites()]
+    return measured + [command for record in RECORDS for _, command in record.figures()]
 
 
 def lines(only: str, thorough: bool) -> Iterator[tuple[Figure, str]]:
@@ -54,22 +76,13 @@ def lines(only: str, thorough: bool) -> Iterator[tuple[Figure, str]]:
     for measure in MEASURED:
         if only in name_of(measure):
             for figure in measure(thorough):
-                yield figure, f"python -m tests.trust.report --only {name_of(measure)}"
-    suites = [*((row, {}, arguments) for row, arguments in TESTED.items()), *SET]
-    for row, environment, arguments in suites if thorough else ():
+                yield figure, command_of(measure)
+    for row, environment, arguments in suites() if thorough else ():
         if only in f"tests of row {row}":
             what, failed = suite(arguments, environment)
-            settings = "".join(f"{key}={value} " for key, value in environment.items())
-            yield Figure(row, what, failed, "= 0"), f"{settings}pytest {quoted(arguments)}"
-    for figure, command in kept.figures() if thorough else ():
-        if only in f"tests of row {figure.row}":
-            yield figure, command
-    if thorough and only in "tests of row 41":
-        yield from instrumented.figures()
-    if thorough and only in "tests of row 42":
-        yield from covered.figures()
-        yield from fuzzed.figures()
-        yield from mutants.figures()
+            yield Figure(row, what, failed, "= 0"), command_of_suite(environment, arguments)
+    for record in RECORDS if thorough else ():
+        yield from ((figure, command) for figure, command in record.figures() if only in f"tests of row {figure.row}")
 
 
 def cells(figure: Figure, command: str) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ OF_OPERATIONS = tuple(
 # The same in other settings: without asserts and docstrings, and without the fast kernels.
 SET: tuple[tuple[int, dict[str, str], tuple[str, ...]], ...] = (
     (4, {"PYTHONOPTIMIZE": "2"}, (*OF_OPERATIONS, "tests/test_rungs.py")),
-    (44, {"FASTML_ISA": "baseline"}, ("tests/test_rungs.py", "-k", "cython and definition")),
+    (44, {"FASTML_ISA": "baseline"}, (*OF_OPERATIONS, "tests/test_rungs.py", "-k", "not numba")),
     (44, {"FASTML_BACKEND": "numpy"}, OF_OPERATIONS),
 )
 NOT_REACHED = {

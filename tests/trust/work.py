@@ -3,6 +3,7 @@
 Nothing of fastml is imported before `calls` is called.
 """
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -41,12 +42,17 @@ def calls(given: dict[str, Any], **options: Any) -> dict[str, Callable[[], Any]]
         "avg_pool2d_backward": lambda: fastml.avg_pool2d_backward(grad, shape, **size, **options),
         "batch_norm": lambda: fastml.batch_norm(x, training=True, return_stats=True, **options),
         "batch_norm_backward": lambda: fastml.batch_norm_backward(x, x, zero, one, activation="relu", **options),
+        "global_avg_pool2d": lambda: fastml.global_avg_pool2d(x, **options),
         "pca": lambda: fastml.pca(X, 5, **options),
+        "pca_transform": lambda: fastml.pca_transform(X, X[0], X[:5], **options),
     }
     if not options:
         found |= {
+            "fold_batch_norm": lambda: fastml.fold_batch_norm(weight, zero, zero, one),
             "StandardScaler": lambda: fastml.StandardScaler().fit_transform(X),
             "PCA": lambda: fastml.PCA(5).fit_transform(X),
+            "IncrementalPCA": lambda: fastml.IncrementalPCA(5).fit_transform(X),
+            "TruncatedSVD": lambda: fastml.TruncatedSVD(5).fit_transform(X),
             "Conv2d": lambda: fastml.Conv2d(weight, padding=1)(x),
         }
     return found
@@ -62,6 +68,35 @@ def bits(result: Any) -> bytes:
     return b"".join(bits(getattr(result, name)) for name in names if hasattr(result, name))
 
 
-def operations() -> list[str]:
-    """The names of all calls."""
-    return list(calls(arrays(0)))
+def operations(**options: Any) -> list[str]:
+    """The names of all calls, or of those that take the options."""
+    return list(calls(arrays(0), **options))
+
+
+def peer_calls(given: dict[str, Any]) -> dict[str, Callable[[], bytes]]:
+    """Calls of other libraries, as far as they are installed, that return the bits of their results."""
+    from sklearn.cluster import KMeans
+    from sklearn.preprocessing import StandardScaler
+
+    X = given["X"]
+    found = {"scikit-learn KMeans": lambda: KMeans(8, n_init=1, random_state=0).fit(X).labels_.tobytes(),
+             "scikit-learn StandardScaler": lambda: StandardScaler().fit_transform(X).tobytes(),
+             "NumPy matmul": lambda: (X.T @ X).tobytes()}  # fmt: skip
+    if importlib.util.find_spec("torch"):
+        import torch
+
+        x, weight = torch.from_numpy(given["x"]), torch.from_numpy(given["weight"])
+        found["PyTorch conv2d"] = lambda: torch.nn.functional.conv2d(x, weight, padding=1).numpy().tobytes()
+    return found
+
+
+def peers() -> list[str]:
+    return list(peer_calls(arrays(0)))
+
+
+def runs(library: str, scale: int = 1, **options: Any) -> dict[str, Callable[[], bytes]]:
+    """Calls of fastml or of its peers, "peer", that return the bits of their results."""
+    given = arrays(scale)
+    if library == "peer":
+        return peer_calls(given)
+    return {name: lambda run=run: bits(run()) for name, run in calls(given, **options).items()}
