@@ -63,7 +63,7 @@ def test_one_call_raises_what_it_died_of():
 def test_a_leak_is_noticed(monkeypatch):
     kept = []
     monkeypatch.setattr(memory, "refusals", lambda: {"leaks": lambda: kept.append(object()), "does not": object})
-    assert memory.leaked("leaks", 500)[0] > 0.9 > 0.5 > memory.leaked("does not", 500)[0]
+    assert memory.leaked("fastml", "leaks", 500)[0] > 0.9 > 0.5 > memory.leaked("fastml", "does not", 500)[0]
 
 
 @linux
@@ -82,6 +82,25 @@ def test_a_half_written_array_is_noticed(monkeypatch):
     assert memory.starved("fails", 1000, 1) == "MemoryError, half-written ['out']"
     assert memory.starved("allocates", 1000, 1) == "ok"
     assert memory.starved("allocates", 100, 1) == "MemoryError, half-written ['out']"
+
+
+class Counter:
+    """A model that counts a batch before it has read it."""
+
+    def __init__(self):
+        self.rows, self.mean = 0, np.zeros(3)
+
+    def partial_fit(self, X):
+        self.rows += len(X)
+        raise MemoryError
+
+
+@linux
+def test_a_half_updated_model_is_noticed(monkeypatch):
+    given = {"model": Counter(), "X": np.ones((5, 3))}
+    monkeypatch.setattr(memory, "ready", lambda name, n_threads: (given, lambda model, X: model.partial_fit(X)))
+    assert memory.starved("counts", 1000, 1) == "MemoryError, half-written ['model']"
+    assert given["model"].rows == 0  # the next call begins afresh
 
 
 def test_what_an_import_changes_is_noticed(monkeypatch, tmp_path):
@@ -131,8 +150,7 @@ TABLE = PAGE.partition(report.BEGIN)[2].partition(report.END)[0]
 
 
 def test_every_threat_is_met_or_the_page_says_why_not():
-    listed = {int(line.split("|")[1]) for line in TABLE.splitlines() if line.startswith("| ") and "| --" not in line
-              and line.split("|")[1].strip().isdigit()}  # fmt: skip
+    listed = {int(line.split("|")[1]) for line in TABLE.splitlines() if re.match(r"\| \d+ \|", line)}
     said = {int(line[2:].partition(",")[0]) for line in TABLE.splitlines() if line.startswith("* ")}
     assert listed | said == rows.THREATS.keys()
     known = {*rows.TESTED, *rows.NOT_REACHED, *(row for row, *_ in (*rows.MISSED, *rows.SET))}
@@ -142,10 +160,14 @@ def test_every_threat_is_met_or_the_page_says_why_not():
 
 
 def test_commands_of_the_table_are_those_of_the_report():
-    names = [report.name_of(measure) for measure in rows.MEASURED]
-    assert [name for name in names if f"--only {name}`" not in TABLE] == []
-    for arguments in (*rows.TESTED.values(), *(suite[-1] for suite in rows.SET)):
+    assert [command for command in report.commands() if f"`{command}` |" not in TABLE] == []
+    for _, _, arguments in report.suites():
         assert all((isolated.ROOT / path).exists() for path in arguments if path.endswith(".py"))
+
+
+def test_a_figure_that_is_no_number_is_said_to_be_none():
+    unknown = [line for line in TABLE.splitlines() if re.search(r"\| nan\b", line)]
+    assert [line for line in unknown if "not reached: not measured yet" not in line] == []
 
 
 def test_the_report_of_one_measurement(monkeypatch, capsys):
@@ -182,7 +204,26 @@ def measured(thorough):
     yield Figure(12, "a | b", 2.0, ">= 15", "s", {"NumPy": 3, "X": 0.25})
 
 
+def suite(tmp_path, text):
+    path = tmp_path / "test_it.py"
+    path.write_text("import atexit, os, pytest\n" + text)
+    return report.suite((str(path),), {})
+
+
 def test_a_suite_without_tests_is_no_success():
     assert not Figure(6, *report.suite(("tests/test_house.py", "-k", "no_such_test"), {}), "= 0").reached
+    assert not Figure(6, *report.suite(("tests/no_such_file.py",), {}), "= 0").reached
     what, failed = report.suite(("tests/test_cli.py", "-k", "info"), {"PYTHONOPTIMIZE": "2"})
     assert failed == 0 and int(what.rpartition(" ")[2]) > 0
+
+
+@pytest.mark.parametrize(("text", "tests", "failed"), [
+    ("def test_a(): 0 / 0\n", 1, 1),
+    ("def test_a(): 0 / 0\ndef test_b(nothing): 0\ndef test_c(nothing): 0\ndef test_d(): 0\n", 4, 3),
+    ("0 / 0\n", 1, 1),  # it cannot be imported
+    ("atexit.register(os._exit, 3)\ndef test_a(): 0\n", 1, 1),  # it dies after its tests
+    ("def test_a(): 0\n@pytest.mark.xfail\ndef test_b(): 0 / 0\n", 2, 0),
+])  # fmt: skip
+def test_what_fails_in_a_suite_is_counted(tmp_path, text, tests, failed):
+    what, found = suite(tmp_path, text)
+    assert what.startswith(f"tests that fail, of {tests}") and found == failed
