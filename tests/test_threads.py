@@ -1,6 +1,7 @@
 """How many threads run, and what calls from many threads, forks and limits of the process do."""
 
 import _thread
+import math
 import os
 import sys
 import threading
@@ -119,6 +120,25 @@ def test_one_processor_means_one_thread():
     for code in (limit + THREADS, "import fastml; fastml.get_num_threads(); " + limit + THREADS):
         assert printed(code) == "1"
     assert printed(limit + THREADS, OMP_NUM_THREADS="2") == "1"
+
+
+@pytest.mark.parametrize(("contents", "processors"), [
+    ("max 100000", math.inf), ("50000 100000", 1), ("100000 100000", 1), ("150000 100000", 2), ("400000 100000", 4),
+    ("", math.inf), ("many", math.inf), ("50000", math.inf), ("1 2 3", math.inf), ("50000 0", math.inf),
+    (None, math.inf),
+])  # fmt: skip
+def test_the_quota_of_a_control_group_is_rounded_up(contents, processors, monkeypatch, tmp_path):
+    quota = tmp_path / "cpu.max"
+    if contents is not None:
+        quota.write_text(f"{contents}\n")
+    monkeypatch.setattr(_threads, "CPU_QUOTA", quota)
+    assert _threads._cgroup_quota.__wrapped__() == processors
+
+
+@needs_openmp
+def test_a_quota_means_no_more_threads(monkeypatch):
+    monkeypatch.setattr(_threads, "_cgroup_quota", lambda: 1)
+    assert fastml.get_num_threads() == 1
 
 
 FEW = """if True:

@@ -21,6 +21,7 @@ from fastml._core.baseline import _copy, _system
 
 MOST_THREADS = 1024  # a typing mistake should not start a million threads
 SMALL_WORK = 100_000  # values or multiplications, tens of microseconds: less is over before threads are awake
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 _chosen: int | None = None
 _forked = False
@@ -53,9 +54,9 @@ def _positive(value: object, name: str) -> int:
 def _cgroup_quota() -> float:
     """Processors this control group may use, as a number that may be infinite (Linux, version 2 of cgroups)."""
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = CPU_QUOTA.read_text().split()
         return math.inf if quota == "max" else max(1, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):
+    except (OSError, ValueError, ZeroDivisionError):
         return math.inf
 
 
