@@ -51,7 +51,6 @@ NO_PRELOAD = {
     "limit memory or address space, of which the sanitizer reserves terabytes, or measure what a process takes": (
         "tests/test_grader.py", "tests/test_cli.py::test_a_file_is_graded", "tests/test_pca_memory.py",
         "tests/test_docs.py::test_examples[fastml.learn.grader]",
-        "tests/trust/test_trust.py::test_figures_reach_their_targets[hostile.attributes]",
         "tests/trust/test_trust.py::test_figures_reach_their_targets[memory.leaks]",
         "tests/trust/test_trust.py::test_figures_reach_their_targets[memory.sweep]",
         "tests/trust/test_trust.py::test_a_leak_is_noticed",
@@ -66,6 +65,7 @@ NO_PRELOAD = {
         "tests/trust/test_trust.py::test_figures_reach_their_targets[imports.imports]",
     ),
 }  # fmt: skip
+NO_C = {"are of Numba's functions, in threads that must meet": ("tests/test_ladder_threads.py",)}
 NO_INDEX_ERROR = {
     "expect a mistake in a Numba function to give a wrong number, and here it raises": (
         "tests/test_checking.py::test_a_mistake_is_found_and_named[read outside]",
@@ -97,18 +97,19 @@ WORDS = {
     # Without libstdc++, exceptions of other libraries' C++ would not find what they are thrown by. Leaks are not
     # looked for: what an interpreter keeps to its end drowns them, and row 40 of docs/reliability.md measures them.
     "asan": Word(
-        {"PYTHONMALLOC": "malloc", "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:log_path={reports}/log"},
+        {"PYTHONMALLOC": "malloc", "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:"
+         "max_allocation_size_mb=8192:log_path={reports}/log"},
         ("libasan.so", "libstdc++.so.6"),
         reports="^==[0-9]+==ERROR",
         tests=("-k", NUMBA),
-        without=OTHER_LOOPS | NO_PRELOAD,
+        without=OTHER_LOOPS | NO_C | NO_PRELOAD,
     ),
     # Overflow of signed integers, floats that fit no integer, misaligned and null pointers, indices of C's arrays.
     "ubsan": Word(
         {"UBSAN_OPTIONS": "print_stacktrace=1:log_path={reports}/log"},
         reports="runtime error:",
         tests=("-k", NUMBA),
-        without=OTHER_LOOPS,
+        without=OTHER_LOOPS | NO_C,
     ),
     # Values that were never written, on the kernels as they are shipped; addresses, too. It is slow: all tests of
     # Cython's rungs would take hours, so that these are the ones that compare each with its definition, as those of

@@ -2,7 +2,19 @@
 
 from collections.abc import Callable, Iterator
 
-from tests.trust import accuracy, determinism, hostile, imports, interrupts, isa, memory, neighbours, optimized, threads
+from tests.trust import (
+    accuracy,
+    determinism,
+    hostile,
+    imports,
+    interrupts,
+    isa,
+    memory,
+    neighbours,
+    optimized,
+    rounding,
+    threads,
+)
 from tests.trust.figures import Figure
 
 Measurement = Callable[[bool], Iterator[Figure]]
@@ -58,6 +70,7 @@ MEASURED: tuple[Measurement, ...] = (
     accuracy.half_precision,
     accuracy.pca_offsets,
     accuracy.pca_invariants,
+    rounding.convolutions,
     determinism.pooling_corners,
     determinism.threads,
     determinism.batches,
