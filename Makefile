@@ -111,6 +111,8 @@ package: .venv/ready  ## build the sdist, and from it the wheel; check what is i
 	umask 022; $(BIN)/python -m build --quiet --dependency-constraints-txt .ci/constraints.txt
 	$(BIN)/python .ci/check_package.py dist
 
+# PyTorch is installed beside the wheel where .venv has it, in that version.
+wheel: export NEIGHBOURS ?= $(shell $(BIN)/python -m pip freeze | sed -n 's/^\(torch==[^+]*\).*/\1/p')
 wheel: build  ## build the wheel that others would install, twice, and test it in an empty environment without a compiler
 	PYTHON=$(PYTHON) $(BIN)/python -m tests.kept wheel -- .ci/try_wheel
 
