@@ -1,6 +1,7 @@
 """Mean over windows. The specification is `fastml._ref.avg_pool2d`."""
 from cython.parallel cimport prange, threadid
 
+from fastml._core._interrupt cimport Watch, end_watch, interrupted_at, start_watch
 from fastml._core._pool cimport inner_windows, mean_row, rows_of_band
 from fastml._core._simd cimport shifted_sums
 from fastml._core._types cimport floating
@@ -73,12 +74,15 @@ def rows_first(
     cdef Py_ssize_t task, n_rows = out.shape[1]
     cdef double[:, ::1] padded = working_memory("padded", n_threads, width, "d", 0)  # so that windows need not ask
     cdef double[:, ::1] sums = working_memory("sums", n_threads, out.shape[2], "d")
+    cdef Watch watch = start_watch()
     for task in prange(out.shape[0] * n_rows, nogil=True, num_threads=n_threads, schedule="static"):
-        _one_row(
-            &x[task // n_rows, 0, 0], x.shape[1], x.shape[2], kernel_h, kernel_w,
-            (task % n_rows) * stride_h - pad_top, stride_w, pad_left, rows[task % n_rows], &columns[0],
-            &padded[threadid(), 0], &sums[threadid(), 0], &out[task // n_rows, task % n_rows, 0], out.shape[2],
-        )
+        if not interrupted_at(&watch, task, x.shape[2]):
+            _one_row(
+                &x[task // n_rows, 0, 0], x.shape[1], x.shape[2], kernel_h, kernel_w,
+                (task % n_rows) * stride_h - pad_top, stride_w, pad_left, rows[task % n_rows], &columns[0],
+                &padded[threadid(), 0], &sums[threadid(), 0], &out[task // n_rows, task % n_rows, 0], out.shape[2],
+            )
+    end_watch(&watch)
 
 
 cdef void _one_row(
@@ -135,10 +139,13 @@ def unrolled(
     """
     cdef Py_ssize_t band = rows_of_band(out.shape[0], out.shape[1], n_threads)
     cdef Py_ssize_t bands = (out.shape[1] + band - 1) // band, task, first, last
+    cdef Watch watch = start_watch()
     inner_windows(x.shape[2], kernel_w, pad_left, out.shape[2], LANES, &first, &last)
     for task in prange(out.shape[0] * bands, nogil=True, num_threads=n_threads, schedule="static"):
-        _band(x, kernel_h, kernel_w, pad_top, pad_left, rows, columns, first, last, out, task // bands,
-              task % bands * band, band)
+        if not interrupted_at(&watch, task, band * x.shape[2]):
+            _band(x, kernel_h, kernel_w, pad_top, pad_left, rows, columns, first, last, out, task // bands,
+                  task % bands * band, band)
+    end_watch(&watch)
 
 
 cdef void _band(
@@ -193,9 +200,12 @@ def whole(
     Py_ssize_t n_threads,
 ):
     """One window as large as the plane: the sum of contiguous values, in vectors."""
-    cdef Py_ssize_t p
+    cdef Py_ssize_t p, size = x.shape[1] * x.shape[2]
+    cdef Watch watch = start_watch()
     for p in prange(out.shape[0], nogil=True, num_threads=n_threads, schedule="static"):
-        out[p, 0, 0] = <floating>(_sum(&x[p, 0, 0], x.shape[1] * x.shape[2]) / (rows[0] * columns[0]))
+        if not interrupted_at(&watch, p, size):
+            out[p, 0, 0] = <floating>(_sum(&x[p, 0, 0], size) / (rows[0] * columns[0]))
+    end_watch(&watch)
 
 
 cdef double _sum(const floating* x, Py_ssize_t n) noexcept nogil:

@@ -1,6 +1,7 @@
 """Each gradient goes to all of its window, divided. The specification is `fastml._ref.avg_pool2d_backward`."""
 from cython.parallel cimport prange, threadid
 
+from fastml._core._interrupt cimport Watch, end_watch, interrupted_at, start_watch
 from fastml._core._types cimport floating
 
 from fastml._core._memory import working_memory
@@ -66,10 +67,13 @@ def rows(
     cdef Py_ssize_t reach = max((out_w - 1) * stride_w + kernel_w, pad_left + w)
     cdef double[:, ::1] sums = working_memory("sums", n_threads, out_w, "d")
     cdef double[:, ::1] padded = working_memory("padded", n_threads, reach, "d")
+    cdef Watch watch = start_watch()
     for task in prange(grad_x.shape[0] * h, nogil=True, num_threads=n_threads, schedule="static"):
-        _row(&grad_out[task // h, 0, 0], grad_out.shape[1], out_w, kernel_h, kernel_w, stride_h, stride_w,
-             task % h + pad_top, pad_left, &rows[0], &columns[0], &sums[threadid(), 0], &padded[threadid(), 0], reach,
-             &grad_x[task // h, task % h, 0], w)
+        if not interrupted_at(&watch, task, w):
+            _row(&grad_out[task // h, 0, 0], grad_out.shape[1], out_w, kernel_h, kernel_w, stride_h, stride_w,
+                 task % h + pad_top, pad_left, &rows[0], &columns[0], &sums[threadid(), 0], &padded[threadid(), 0],
+                 reach, &grad_x[task // h, task % h, 0], w)
+    end_watch(&watch)
 
 
 cdef void _row(

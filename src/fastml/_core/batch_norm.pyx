@@ -3,6 +3,7 @@ from cython.parallel cimport prange
 from libc.math cimport NAN, sqrt
 from libc.string cimport memset
 
+from fastml._core._interrupt cimport Watch, end_watch, interrupted_at, start_watch
 from fastml._core._normalize cimport line_of, normalize, normalize_columns
 from fastml._core._simd cimport shifted_sums
 from fastml._core._stats cimport PANEL, ROW_BLOCK, Stats, merge_rows, merge_sums, origin_of
@@ -69,12 +70,16 @@ def channels(
     Buys one read of x of three, and the wait for each addition of a running sum. A matrix (pixels == 1) is worked on
     across its channels instead, which are then what is contiguous.
     """
-    cdef Py_ssize_t c, width = PANEL if x.shape[2] == 1 else 1
+    cdef Py_ssize_t c, width = PANEL if x.shape[2] == 1 else 1, values = x.shape[0] * x.shape[2] * width
+    cdef Watch watch = start_watch()
     for c in prange(0, x.shape[1], width, nogil=True, num_threads=n_threads, schedule="static"):
-        if x.shape[2] == 1:
+        if interrupted_at(&watch, c // width, values):
+            pass
+        elif x.shape[2] == 1:
             _panel(x, weight, bias, residual, eps, training, relu, mean, variance, out, c)
         else:
             _channel(x, weight[c], bias[c], residual, eps, training, relu, &mean[c], &variance[c], out, c)
+    end_watch(&watch)
 
 
 cdef void _channel(

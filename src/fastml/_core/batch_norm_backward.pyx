@@ -3,6 +3,7 @@ from cython.parallel cimport prange
 from libc.math cimport isfinite, sqrt
 from libc.string cimport memset
 
+from fastml._core._interrupt cimport Watch, end_watch, interrupted_at, start_watch
 from fastml._core._normalize cimport gradient, gradient_columns, gradient_sums, gradient_sums_columns, line_of
 from fastml._core._stats cimport PANEL
 from fastml._core._types cimport floating
@@ -95,14 +96,18 @@ def channels(
 
     The ReLU's mask is computed again from x, as the forward pass did: cheaper than to read one from memory.
     """
-    cdef Py_ssize_t c, width = PANEL if x.shape[2] == 1 else 1
+    cdef Py_ssize_t c, width = PANEL if x.shape[2] == 1 else 1, values = x.shape[0] * x.shape[2] * width
+    cdef Watch watch = start_watch()
     for c in prange(0, x.shape[1], width, nogil=True, num_threads=n_threads, schedule="static"):
-        if x.shape[2] == 1:
+        if interrupted_at(&watch, c // width, values):
+            pass
+        elif x.shape[2] == 1:
             _panel(grad_out, x, weight, bias, residual, mean, variance, eps, training, relu, grad_x, grad_weight,
                    grad_bias, grad_residual, c)
         else:
             _channel(grad_out, x, weight[c], bias[c], residual, mean[c], variance[c], eps, training, relu, grad_x,
                      &grad_weight[c], &grad_bias[c], grad_residual, c)
+    end_watch(&watch)
 
 
 cdef inline void _curve(

@@ -6,6 +6,7 @@ from libc.string cimport memcpy
 
 import numpy as np
 
+from fastml._core._interrupt cimport Watch, end_watch, interrupted_at, start_watch
 from fastml._core._pool cimport argmax_row, inner_windows, max_row, rows_of_band
 from fastml._core._types cimport floating
 
@@ -96,9 +97,12 @@ def rows(
     dtype = np.float32 if floating is float else np.float64
     cdef floating[:, ::1] scratch = working_memory("padded", n_threads, width, dtype, -np.inf)
     cdef floating[:, ::1] places = working_memory("places", n_threads, out.shape[2], dtype)
+    cdef Watch watch = start_watch()
     with nogil:
         for task in prange(out.shape[0] * n_rows, num_threads=n_threads, schedule="static"):
-            if indices.shape[0] and small:
+            if interrupted_at(&watch, task, x.shape[2]):
+                pass
+            elif indices.shape[0] and small:
                 _one_row_with_places(
                     &x[task // n_rows, 0, 0], x.shape[1], x.shape[2], kernel_h, kernel_w,
                     (task % n_rows) * stride_h - pad_top, stride_w, pad_left, dilation_h, dilation_w,
@@ -117,6 +121,7 @@ def rows(
                     (task % n_rows) * stride_h - pad_top, stride_w, pad_left, dilation_h, dilation_w,
                     &scratch[threadid(), 0], &out[task // n_rows, task % n_rows, 0], out.shape[2],
                 )
+    end_watch(&watch)
 
 
 cdef void _one_row(
@@ -226,10 +231,13 @@ def unrolled(
     """
     cdef Py_ssize_t band = rows_of_band(out.shape[0], out.shape[1], n_threads)
     cdef Py_ssize_t bands = (out.shape[1] + band - 1) // band, task, first, last
+    cdef Watch watch = start_watch()
     inner_windows(x.shape[2], kernel_w, pad_left, out.shape[2], LANES, &first, &last)
     for task in prange(out.shape[0] * bands, nogil=True, num_threads=n_threads, schedule="static"):
-        _band(x, kernel_h, kernel_w, pad_top, pad_left, first, last, out, indices, task // bands, task % bands * band,
-              band)
+        if not interrupted_at(&watch, task, band * x.shape[2]):
+            _band(x, kernel_h, kernel_w, pad_top, pad_left, first, last, out, indices, task // bands,
+                  task % bands * band, band)
+    end_watch(&watch)
 
 
 cdef void _band(

@@ -3,6 +3,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
+from fastml._core._interrupt cimport Watch, end_watch, interrupted_at, start_watch
 from fastml._core._types cimport floating
 
 
@@ -35,11 +36,14 @@ def planes(
     A plane belongs to one thread, so that overlapping windows are no race, and their sums are taken in one order.
     """
     cdef Py_ssize_t p, size = grad_x.shape[1] * grad_x.shape[2]
+    cdef Watch watch = start_watch()
     for p in prange(grad_x.shape[0], nogil=True, num_threads=n_threads, schedule="static"):
-        memset(&grad_x[p, 0, 0], 0, size * sizeof(floating))
-        wrong[p] = _scatter(
-            &grad_out[p, 0, 0], &indices[p, 0, 0], grad_out.shape[1] * grad_out.shape[2], &grad_x[p, 0, 0], size
-        )
+        if not interrupted_at(&watch, p, size):
+            memset(&grad_x[p, 0, 0], 0, size * sizeof(floating))
+            wrong[p] = _scatter(
+                &grad_out[p, 0, 0], &indices[p, 0, 0], grad_out.shape[1] * grad_out.shape[2], &grad_x[p, 0, 0], size
+            )
+    end_watch(&watch)
 
 
 cdef int64_t _scatter(

@@ -5,6 +5,7 @@ from libc.string cimport memset
 
 import numpy as np
 
+from fastml._core._interrupt cimport Watch, end_watch, interrupted, interrupted_at, start_watch
 from fastml._core._stats cimport (
     BLOCK, PANEL, WIDE, Stats, heaviest_of, merge, merge_row, merge_rows, origin_of
 )
@@ -161,17 +162,20 @@ def blocks(
     cdef Stats* left
     cdef Stats* right
     cdef Py_ssize_t task, j, pair, start, apart = 1
+    cdef Watch watch = start_watch()
     with nogil:
         if axis == 1:
             for j in prange(rows, num_threads=n_threads, schedule="static"):
-                mean[j] = heaviest_of(&x[j, 0], weight, columns, 1)
-                merge_row(&partial[j], &x[j, 0], weight, columns, mean[j])
+                if not interrupted_at(&watch, j, columns):
+                    mean[j] = heaviest_of(&x[j, 0], weight, columns, 1)
+                    merge_row(&partial[j], &x[j, 0], weight, columns, mean[j])
         else:
             start = _heaviest_row(weight, rows)
             for j in range(columns):
                 mean[j] = origin_of(&x[start, j], rows - start, columns)
             for task in prange(chunks * panels, num_threads=n_threads, schedule="static"):
-                _one_panel(&x[0, 0], weight, rows, columns, task // panels, chunks, task % panels, &mean[0], partial)
+                if not interrupted(&watch):
+                    _one_panel(&x[0, 0], weight, rows, columns, task // panels, chunks, task % panels, &mean[0], partial)
         while apart < chunks:  # pairs, and pairs of them: less rounding than one chunk after the other
             for pair in range((chunks + apart - 1) // (2 * apart)):
                 left = partial + pair * 2 * apart * features
@@ -183,6 +187,7 @@ def blocks(
             count[j] = partial[j].count
             mean[j] = mean[j] + partial[j].mean if count[j] else NAN
             m2[j] = partial[j].m2
+    end_watch(&watch)
 
 
 cdef Py_ssize_t _heaviest_row(const double* weight, Py_ssize_t rows) noexcept nogil:

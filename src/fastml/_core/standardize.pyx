@@ -4,6 +4,7 @@ from libc.float cimport DBL_MAX
 
 import numpy as np
 
+from fastml._core._interrupt cimport Watch, end_watch, interrupted, start_watch_unless
 from fastml._core._normalize cimport standardize_columns, standardize_row
 from fastml._core._simd cimport stream
 from fastml._core._types cimport floating
@@ -14,6 +15,7 @@ from fastml._core._memory import working_memory
 cdef enum:
     CHUNK = 16384  # values a task works on: 64 or 128 KiB
     FEW = 256  # columns whose factors need no array to be made
+    FEW_TASKS = 64  # a millisecond
     BUFFER = 2048  # values that are computed before they are written out: 8 or 16 KiB of the first-level cache
 
 
@@ -54,14 +56,17 @@ def rows(
         factor = &many[0]
     if axis == 0:
         _factors(columns, &scale[0], factor, <floating>0)
-    if n_threads == 1:  # a region of one thread costs a microsecond: as much as a row of 20 values
+    cdef Watch watch = start_watch_unless(&x[0, 0] == &out[0, 0])
+    if n_threads == 1 and tasks < FEW_TASKS:  # a region of one thread costs a microsecond: as much as a row of 20 values
         with nogil:
             _some_rows(&x[0, 0], n, columns, axis, &mean[0], &scale[0], factor, &out[0, 0])
         return
     for task in prange(tasks, nogil=True, num_threads=n_threads, schedule="static"):
-        i = task * step
-        _some_rows(&x[i, 0], min(step, n - i), columns, axis, &mean[0 if axis == 0 else i],
-                   &scale[0 if axis == 0 else i], factor, &out[i, 0])
+        if not interrupted(&watch):
+            i = task * step
+            _some_rows(&x[i, 0], min(step, n - i), columns, axis, &mean[0 if axis == 0 else i],
+                       &scale[0 if axis == 0 else i], factor, &out[i, 0])
+    end_watch(&watch)
 
 
 cdef void _factors(Py_ssize_t columns, const double* scale, double* factor, floating dtype) noexcept nogil:
