@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 import fastml
 from fastml._registry import BACKENDS
 from fastml._validate import matrices
+from tests.tolerances import exact_sums
 
 random = np.random.default_rng(0)
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -61,6 +62,7 @@ def along(values, axis, copies=3):
 @DTYPES
 @AXES
 @pytest.mark.parametrize("name", NIST_STYLE)
+@exact_sums
 def test_digits_against_rational_arithmetic(name, dtype, axis):
     values = NIST_STYLE[name].astype(dtype)
     mean, m2 = exact(values)
@@ -209,6 +211,7 @@ def test_ddof():
 @DTYPES
 @AXES
 @pytest.mark.parametrize("samples", [3, 300, 3001])
+@exact_sums
 def test_weights_against_rational_arithmetic(dtype, axis, samples):
     X = random.normal(1e4, 1, (samples, 3)).astype(dtype)
     X[1, 2] = np.nan

@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler as Theirs
 import fastml
 from fastml import StandardScaler
 from tests.test_standard_scaler import DTYPES, FLAGS, KERNELS, data, exploding, module, outcome, strided
+from tests.tolerances import exact_sums, in_tiles
 
 random = np.random.default_rng(0)
 
@@ -132,6 +133,7 @@ def test_an_outlier_without_weight_does_not_spread_a_constant():
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("average", [1e-10, 1, 1e10])
 @pytest.mark.parametrize("n", [10, 100, 10_000])
+@exact_sums
 def test_near_constant_features_are_those_of_scikit_learn(n, average, weighted, dtype):
     """Half of the values above the average by 3e-30 to 3e19 and half below: what counts as constant?"""
     scales = 3 * 10.0 ** np.arange(-30, 20)
@@ -149,6 +151,7 @@ def test_near_constant_features_are_those_of_scikit_learn(n, average, weighted, 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("value", [0, 1, 14.62, -1 / 3, 1e5 + 0.1, 1e30, 1e-30])
 @pytest.mark.parametrize("n", [1, 10, 100, 10_000])
+@exact_sums
 def test_constant_features(n, value, weighted, dtype):
     X = np.full((n, 3), value, dtype)
     weights = random.random(n) + 0.1 if weighted else None
@@ -273,6 +276,7 @@ def peak(action):
 @pytest.mark.parametrize("order", "CF")
 @pytest.mark.parametrize("dtype", ["f4", "f8", "f2", "i8", "i1", "?", ">f4"])
 @pytest.mark.parametrize("shape", [(200_000, 20), (50, 40_000), (3000, 700)], ids=str)
+@in_tiles
 def test_memory(shape, dtype, order):
     X = np.asarray(np.ones(shape, dtype), order=order)
     allowed, result = 10**6 + 64 * shape[1], X.size * (X.itemsize if dtype in ("f2", "f4", "f8") else 8)
@@ -290,6 +294,7 @@ def test_memory(shape, dtype, order):
 @DTYPES
 @pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray, strided], ids=["C", "F", "strided"])
 @pytest.mark.parametrize("shape", [(100_000, 20), (50, 40_000)], ids=str)
+@in_tiles
 def test_in_place_takes_no_memory_of_the_size_of_X(shape, layout, dtype):
     X = layout(np.ones(shape, dtype))
     scaler = StandardScaler(copy=False).fit(X)

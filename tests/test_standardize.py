@@ -10,6 +10,7 @@ from sklearn import datasets
 from sklearn.preprocessing import StandardScaler
 
 import fastml
+from tests.tolerances import exact_sums
 
 random = np.random.default_rng(0)
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -69,6 +70,7 @@ def test_float32_output_is_standardized_in_float64():
 @AXES
 @pytest.mark.parametrize("value", [0.0, -0.0, 1.0, 14.62, 0.1, 1 / 3, -1e5 - 0.1, 1e-30, 1e30])
 @pytest.mark.parametrize("samples", [1, 10, 101, 1500])
+@exact_sums
 def test_constant_features_give_exactly_zero(dtype, axis, value, samples):
     X = np.full((samples, 3), value, dtype)
     y, mean, std = fastml.standardize(X if axis == 0 else X.T, axis=axis, return_stats=True)
@@ -82,6 +84,7 @@ def test_a_constant_near_the_end_of_the_range_gives_zero_quietly():
 
 
 @AXES
+@exact_sums
 def test_constant_features_with_nan_give_zero_and_nan(axis):
     X = np.full((600, 3), 14.62)
     X[::3] = np.nan
@@ -91,6 +94,7 @@ def test_constant_features_with_nan_give_zero_and_nan(axis):
 
 @DTYPES
 @pytest.mark.parametrize("average", [1e-10, 1, 1e10])
+@exact_sums
 def test_near_constant_features(dtype, average):
     """scikit-learn's test of its rule: half of the values at average + scale, half at average - scale."""
     n, scales = 100, np.logspace(-30, 19, 50, dtype=np.float64)
@@ -105,6 +109,7 @@ def test_near_constant_features(dtype, average):
     assert (np.abs(y[:, spread] - plain(X)[:, spread]) <= error).all()
 
 
+@exact_sums
 @AXES
 @DTYPES
 def test_nan_is_ignored_and_kept(axis, dtype):

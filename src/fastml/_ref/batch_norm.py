@@ -21,6 +21,7 @@ def loops(x, weight, bias, residual, eps, training, relu, mean, variance, out, n
                 out[i, c, j] = 0.0 if relu and y < 0 else y
 
 
+@np.errstate(divide="ignore", invalid="ignore", over="ignore")  # infinity minus infinity is NaN, as in the kernels
 def passes(x, weight, bias, residual, eps, training, relu, mean, variance, out, n_threads):
     """Whole arrays: a pass for the mean, three for the variance, one or two for each step of the formula."""
     if training:
