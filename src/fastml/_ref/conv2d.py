@@ -28,6 +28,7 @@ def loops(
                     out[n, o, i, j] = 0.0 if relu and total < 0 else total
 
 
+@np.errstate(over="ignore", invalid="ignore")  # as the kernels, which do not warn
 def im2col(
     x, weight, prepared, bias, residual, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w, groups, relu,
     out, n_threads,
