@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import fastml
+from fastml import _dispatch
 from fastml.ops.pca import scatter
 from fastml.ops.pca_transform import pca_transform
 
@@ -50,6 +51,24 @@ def transform(n: int) -> Callable[[], Any]:
     return lambda: pca_transform(X, np.zeros(1000), basis)
 
 
+def pooling(pool: Any) -> Any:
+    def made(n: int) -> Callable[[], Any]:
+        x = normal(n, 16, 60, 60)
+        return lambda: pool(x, 15, 1, 7)
+
+    return made
+
+
+def gradient_of_means(n: int) -> Callable[[], Any]:
+    grad = normal(n, 16, 60, 60)
+    return lambda: fastml.avg_pool2d_backward(grad, grad.shape, 15, 1, 7)
+
+
+def weighted(n: int) -> Callable[[], Any]:
+    X = normal(1000 * n, 200)
+    return lambda: fastml.moments(X, sample_weight=np.ones(len(X)))
+
+
 def normal(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
 
@@ -69,6 +88,10 @@ CALLS = {
     "scatter": products(350),
     "scatter of many columns": products(700),
     "transform": transform,
+    "maxima": pooling(fastml.max_pool2d),
+    "means": pooling(fastml.avg_pool2d),
+    "gradient of means": gradient_of_means,
+    "weighted moments": weighted,
 }
 QUICK = {"winograd", "backward", "scatter"}  # these in each run of the tests
 
@@ -116,6 +139,20 @@ def test_a_long_call_ends_when_a_handler_raises(name, ring):
     with pytest.raises(Alarm):
         run()
     assert time.perf_counter() - start < 0.6 * whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("in_place", [False, True])
+def test_what_is_standardized_in_place_is_so_to_the_end(in_place, ring):
+    """An array half of which is scaled would be of no use to anybody, and the old one is gone."""
+    x = np.full((250_000, 1000), 3.0)
+    out = x if in_place else np.zeros_like(x)
+    run = _dispatch.kernel("standardize", None, "cython", "rows")
+    ring(0.02, stop)
+    with pytest.raises(Alarm):
+        run(x, 0, np.ones(1000), np.full(1000, 2.0), out, 1)
+    assert (out[0] == 1).all()
+    assert (out[-1] == 1).all() == in_place
 
 
 def test_control_c_raises_keyboard_interrupt_and_the_next_call_is_right(ring):

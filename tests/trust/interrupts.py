@@ -66,8 +66,8 @@ def big_peer_calls(scale: int) -> dict[str, Any]:
 
 
 def interrupts(thorough: bool) -> Iterator[Figure]:
-    """Row 37: in each operation on 64 images of 32 x 90 x 90, or as much in rows, in some on 2048 of them."""
-    asked = [[name, 16] for name in operations()] + [[name, 512] for name in LONG]
+    """Row 37: in each operation on 512 images of 32 x 90 x 90, or as much in rows, in some on 2048 of them."""
+    asked = [[name, 128] for name in operations()] + [[name, 512] for name in LONG]
     asked = asked if thorough else [["conv2d", 64], ["moments", 4], ["PCA", 4]]
     results = outcomes("tests.trust.interrupts:interrupted", [["fastml", *one] for one in asked], 120)
     unusable = sum(isinstance(result, Died) or not result[2] for result in results)
