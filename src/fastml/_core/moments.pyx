@@ -175,7 +175,8 @@ def blocks(
                 mean[j] = origin_of(&x[start, j], rows - start, columns)
             for task in prange(chunks * panels, num_threads=n_threads, schedule="static"):
                 if not interrupted(&watch):
-                    _one_panel(&x[0, 0], weight, rows, columns, task // panels, chunks, task % panels, &mean[0], partial)
+                    _one_panel(&x[0, 0], weight, rows, columns, task // panels, chunks, task % panels, &mean[0],
+                               partial)
         while apart < chunks:  # pairs, and pairs of them: less rounding than one chunk after the other
             for pair in range((chunks + apart - 1) // (2 * apart)):
                 left = partial + pair * 2 * apart * features

@@ -57,7 +57,7 @@ def rows(
     if axis == 0:
         _factors(columns, &scale[0], factor, <floating>0)
     cdef Watch watch = start_watch_unless(&x[0, 0] == &out[0, 0])
-    if n_threads == 1 and tasks < FEW_TASKS:  # a region of one thread costs a microsecond: as much as a row of 20 values
+    if n_threads == 1 and tasks < FEW_TASKS:  # a region of threads costs a microsecond: as much as 20 values
         with nogil:
             _some_rows(&x[0, 0], n, columns, axis, &mean[0], &scale[0], factor, &out[0, 0])
         return
