@@ -23,6 +23,7 @@ import sysconfig
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -50,6 +51,8 @@ OTHER_LOOPS = {
 NO_PRELOAD = {
     "limit memory or address space, of which the sanitizer reserves terabytes, or measure what a process takes": (
         "tests/test_grader.py", "tests/test_cli.py::test_a_file_is_graded", "tests/test_pca_memory.py",
+        "tests/test_mutants.py::test_what_is_noticed_is_told_from_what_is_not",
+        "tests/trust/test_fuzzed.py::test_a_crash_and_a_hang_and_a_failure_are_found",
         "tests/test_docs.py::test_examples[fastml.learn.grader]",
         "tests/trust/test_trust.py::test_figures_reach_their_targets[memory.leaks]",
         "tests/trust/test_trust.py::test_figures_reach_their_targets[memory.sweep]",
@@ -185,7 +188,7 @@ def reports(word: str, path: Path) -> Iterator[str]:
                 yield told(ElementTree.fromstring(error))
     else:
         starts = [match.start() for match in re.finditer(WORDS[word].reports, text, re.MULTILINE)]
-        yield from (text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True))
+        yield from (text[start:end] for start, end in pairwise([*starts, len(text)]))
 
 
 def told(error: ElementTree.Element) -> str:

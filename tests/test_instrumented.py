@@ -80,3 +80,11 @@ def test_a_word_reports_its_mistake_and_nothing_else(word, tmp_path):
     outcome = instrumented.run(word, package, [str(test)])
     assert not outcome.clean and outcome.failed == (said is None or word == "asan")  # which ends the process
     assert any(said in report for report in outcome.reports) if said else not outcome.reports
+
+
+@pytest.mark.parametrize("errors", [0, 1, 2])
+def test_what_is_no_report_is_left_out(errors, tmp_path):
+    """The address sanitizer warns where a limit refuses memory, too."""
+    warning, report = "==1==WARNING: AddressSanitizer failed to allocate\n", "==1==ERROR: heap\n    #0 in kernel\n"
+    (tmp_path / "log.1").write_text(warning + errors * report)
+    assert list(instrumented.reports("asan", tmp_path / "log.1")) == errors * [report]
