@@ -74,8 +74,9 @@ def junk(choices: Choices, value: Any, dtype: str) -> Any:
     if kind == 1 and value.ndim:
         return np.delete(value.view(np.ndarray), slice(None), axis)
     if kind == 2 and value.ndim:
-        size = choices.pick(HUGE) // math.prod(n or 1 for n in value.shape)  # or NumPy cannot count its bytes
-        shape = (*value.shape[:axis], size, *value.shape[axis + 1 :])
+        before, after = value.shape[:axis], value.shape[axis + 1 :]
+        size = choices.pick(HUGE) // math.prod(n or 1 for n in before + after)  # or NumPy cannot count its bytes
+        shape = (*before, size, *after)
         return np.broadcast_to(np.zeros((1,) * value.ndim, dtype), shape)
     return array(choices, tuple(choices.integer(0, 4) for _ in range(choices.integer(0, 5))), dtype)
 
