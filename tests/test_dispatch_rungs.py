@@ -24,6 +24,28 @@ def test_a_forced_rung_serves_all_and_no_longer_than_that():
     assert _dispatch.kernel("conv2d", problem, "cython") is usual
 
 
+def test_a_forced_rung_is_not_asked_whether_it_serves():
+    winograd = next(rung for rung in _dispatch.rungs("conv2d", "cython") if rung.name == "winograd")
+    problem = _validate.conv2d(np.ones((1, 2, 9, 9)), np.ones((1, 2, 5, 5)))[0]
+    assert not _dispatch.serves(winograd, problem)
+    with _dispatch.forced(winograd):
+        assert _dispatch.kernel("conv2d", problem, "cython") is _dispatch.load(winograd)
+
+
+def test_no_rung_is_looked_at_behind_the_one_that_serves_all(monkeypatch):
+    loops, rows, *_ = _dispatch.rungs("standardize", "cython")
+    loops, rows = (replace(rung, ships=True, needs="", pays="") for rung in (loops, rows))
+    needs, pays = (next(getattr(rung, name) for rung in RUNGS if getattr(rung, name)) for name in ("needs", "pays"))
+    ladder = [loops, rows, replace(loops, pays=pays), replace(loops, needs=needs)]
+    monkeypatch.setattr(_dispatch, "RUNGS", ladder)
+    _dispatch._forget_shipping()
+    try:
+        assert [rung for rung, _ in _dispatch._shipping("standardize", "cython")] == ladder[:0:-1]
+        assert _dispatch.common_kernel("standardize", "f", "cython") is _dispatch.of_type(_dispatch.load(rows), "f")
+    finally:
+        _dispatch._forget_shipping()
+
+
 def test_the_common_kernel_is_forced_too():
     rows = next(rung for rung in _dispatch.rungs("standardize", "numpy") if not rung.ships)
     usual = _dispatch.common_kernel("standardize", "f", "numpy")
