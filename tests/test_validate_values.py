@@ -1,5 +1,7 @@
 """Arguments that are just taken, what becomes of them, and which message others get."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -101,6 +103,8 @@ def test_rows_and_components_to_multiply():
     assert problem.basis.dtype == problem.out.dtype == np.float32 and result.shape == (4, 2)
     assert problem.mean.tolist() == [0, 0, 0]
     basis = np.ones((2, 3))
+    with warnings.catch_warnings(action="error"):
+        assert (_validate.pca_transform(X.astype("f4"), None, np.full((2, 3), 1e300))[0].basis == np.inf).all()
     assert _validate.pca_transform(X, np.zeros(3), basis)[0].basis is basis
     with pytest.raises(ValueError, match=r"^components must have 3 columns, as X has, got 2$"):
         _validate.pca_transform(X, None, np.ones((3, 2)))
