@@ -300,9 +300,11 @@ def computes_its_definition(op: str, run: Run) -> None:
         if rung.name.startswith("winograd"):  # whose bounds mix all values; tiles that are not finite are done directly
             x, weight = (np.nan_to_num(array, posinf=0, neginf=0) for array in (right.x, right.weight))
             bounded = right._replace(x=x, weight=weight)
-        tolerance = tolerances.of(bounded, rung.op, run.before[0].dtype, rung.name)
-        if rung.op == "pca":  # 256 roundings of one sign, as of values that repeat, and not 16
-            tolerance = {name: 16 * bound for name, bound in tolerance.items()}
+        dtype = run.before[0].dtype
+        if rung.op == "pca":  # values may repeat here
+            tolerance = tolerances.pca(right, dtype, roundings=256)
+        else:
+            tolerance = tolerances.of(bounded, rung.op, dtype, rung.name)
         for name in written(run):
             actual, wanted = getattr(run.after, name), getattr(right, name)
             close = (actual == wanted) | (np.isnan(actual) & np.isnan(wanted))

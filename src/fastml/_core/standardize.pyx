@@ -15,7 +15,7 @@ from fastml._core._memory import working_memory
 cdef enum:
     CHUNK = 16384  # values a task works on: 64 or 128 KiB
     FEW = 256  # columns whose factors need no array to be made
-    FEW_TASKS = 64  # a millisecond
+    FEW_TASKS = 64  # so many take a millisecond
     BUFFER = 2048  # values that are computed before they are written out: 8 or 16 KiB of the first-level cache
 
 
@@ -57,7 +57,7 @@ def rows(
     if axis == 0:
         _factors(columns, &scale[0], factor, <floating>0)
     cdef Watch watch = start_watch_unless(&x[0, 0] == &out[0, 0])
-    if n_threads == 1 and tasks < FEW_TASKS:  # a region of threads costs a microsecond: as much as 20 values
+    if n_threads == 1 and tasks < FEW_TASKS:  # to open a region of threads takes as long as a short row
         with nogil:
             _some_rows(&x[0, 0], n, columns, axis, &mean[0], &scale[0], factor, &out[0, 0])
         return
