@@ -79,6 +79,7 @@ ONE_THREAD = {
         "tests/test_threads.py::test_set_and_reset", "tests/test_threads.py::test_integers_of_any_kind_are_taken",
         "tests/test_threads.py::test_little_work_takes_one_thread_unless_asked",
         "tests/test_threads.py::test_threadpoolctl_limits_every_setting_but_the_argument",
+        "tests/trust/test_neighbours.py::test_other_threads_are_noticed",
     ),
 }  # fmt: skip
 
