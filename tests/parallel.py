@@ -14,7 +14,7 @@ from fastml._registry import OPS
 from tests import kept
 
 THREADS = 4
-FILES = ("rungs", "doors", "layouts", "validate", "validate_images", "dispatch", *OPS)
+FILES = ("rungs", "moments_weights", "doors", "layouts", "validate", "validate_images", "dispatch", *OPS)
 # Why, and the functions whose callers run in one thread, as the plugin's option has them.
 ONE_THREAD = {
     "measures memory of the process": ("tracemalloc.start",),

@@ -104,6 +104,24 @@ def test_a_variance_that_overflows_is_infinite_in_silence():
     assert np.isinf(StandardScaler().fit(X, sample_weight=np.full(2, 1e-5)).var_)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning:fastml.*")
+@pytest.mark.parametrize("weights", [[0.3, 0.4, 0.2], [1.5, 0.4, 0.7]], ids=str)
+def test_weights_of_values_whose_squares_overflow(weights):
+    X = np.array([[1e200, 1.0], [-2e200, 2.0], [3e200, 4.0]])
+    scaler, small = (StandardScaler().fit(x, sample_weight=weights) for x in (X, X * [1e-200, 1.0]))
+    np.testing.assert_allclose(scaler.mean_, small.mean_ * [1e200, 1], rtol=1e-14)
+    np.testing.assert_allclose(scaler.scale_, small.scale_ * [1e200, 1], rtol=1e-14)
+    scaler.partial_fit(X)  # counts rows: a sum of weights below 1 is none, as in scikit-learn
+    assert scaler.n_samples_seen_ == int(sum(weights)) + 3
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning:fastml.*")
+def test_weights_beyond_what_integers_hold_stay_as_they_are():
+    X = np.array([[1.0], [2.0]])
+    scaler = StandardScaler().fit(X, sample_weight=[1e199, 3e199]).partial_fit(X)
+    np.testing.assert_allclose([scaler.n_samples_seen_, scaler.mean_[0]], [4e199, 1.75], rtol=1e-15)
+
+
 def test_after_negative_weights_scikit_learns_code_goes_on(monkeypatch):
     X, weights = data(), -random.random(203)
     ours, theirs = (quietly(cls().partial_fit, X, None, weights) for cls in (StandardScaler, Theirs))

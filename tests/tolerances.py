@@ -193,8 +193,9 @@ def batch_norm_backward(expected, dtype):
     (deviation,) = per_channel(np.sqrt(expected.variance + expected.eps))
     z, factor, ulp = (x - mean) / deviation, abs(weight) / deviation, np.finfo(dtype).eps * abs(mean)
     y = z * weight + bias + (expected.residual if expected.residual.size else 0)
-    g = abs(expected.grad_out)
-    either = g * (expected.relu & (abs(y) <= (gamma(6, dtype) + gamma(12)) * normalized_terms(expected, dtype)))
+    near = (gamma(6, dtype) + gamma(12)) * normalized_terms(expected, dtype)
+    g = np.where(expected.relu & (y < -near), 0, abs(expected.grad_out))
+    either = np.where(expected.relu & (abs(y) <= near), g, 0)
     sums, bounds = {}, {}
     for name, size in (("grad_bias", 1.0), ("grad_weight", abs(z) + 2 * ulp / deviation)):
         sums[name], bounds[name] = per_channel(

@@ -102,11 +102,11 @@ TESTED: dict[int, tuple[str, ...]] = {
 }  # fmt: skip
 OF_OPERATIONS = tuple(
     f"tests/test_{name}.py"
-    for name in ("moments", "standardize", "pca", "pca_solvers", "pca_transform", "conv2d", "conv2d_backward",
-                 "conv2d_layer", "max_pool2d", "max_pool2d_backward", "avg_pool2d", "avg_pool2d_backward",
-                 "global_avg_pool2d", "batch_norm", "batch_norm_backward", "fold_batch_norm", "standard_scaler",
-                 "standard_scaler_inputs", "pca_estimator", "incremental_pca", "truncated_svd", "validate",
-                 "validate_images", "layouts")
+    for name in ("moments", "moments_weights", "standardize", "pca", "pca_solvers", "pca_transform", "conv2d",
+                 "conv2d_backward", "conv2d_layer", "max_pool2d", "max_pool2d_backward", "avg_pool2d",
+                 "avg_pool2d_backward", "global_avg_pool2d", "batch_norm", "batch_norm_backward", "fold_batch_norm",
+                 "standard_scaler", "standard_scaler_inputs", "pca_estimator", "incremental_pca", "truncated_svd",
+                 "validate", "validate_images", "layouts")
 )  # fmt: skip
 # The same in other settings: without asserts and docstrings, and without the fast kernels.
 SET: tuple[tuple[int, dict[str, str], tuple[str, ...]], ...] = (

@@ -1,14 +1,12 @@
 """Count, mean and sum of squared deviations, NaN left out. The specification is `fastml._ref.moments`."""
 from cython.parallel cimport prange
-from libc.math cimport NAN
+from libc.math cimport NAN, isfinite
 from libc.string cimport memset
 
 import numpy as np
 
 from fastml._core._interrupt cimport Watch, end_watch, interrupted, interrupted_at, start_watch
-from fastml._core._stats cimport (
-    BLOCK, PANEL, WIDE, Stats, heaviest_of, merge, merge_row, merge_rows, origin_of
-)
+from fastml._core._stats cimport BLOCK, PANEL, WIDE, Stats, heaviest_of, merge, merge_row, merge_rows
 from fastml._core._types cimport floating
 
 
@@ -172,7 +170,10 @@ def blocks(
         else:
             start = _heaviest_row(weight, rows)
             for j in range(columns):
-                mean[j] = origin_of(&x[start, j], rows - start, columns)
+                if weight is not NULL and isfinite(x[start, j]):
+                    mean[j] = x[start, j]
+                else:
+                    mean[j] = heaviest_of(&x[0, j], weight, rows, columns)
             for task in prange(chunks * panels, num_threads=n_threads, schedule="static"):
                 if not interrupted(&watch):
                     _one_panel(&x[0, 0], weight, rows, columns, task // panels, chunks, task % panels, &mean[0],

@@ -164,12 +164,12 @@ class StandardScaler(Stamped, preprocessing.StandardScaler):
     def _before(self, stats: Moments) -> Moments:
         """The moments of the pieces seen before."""
         seen = np.asarray(self.n_samples_seen_)
-        if seen.ndim == 0 and stats.count.dtype == np.int64:
+        if seen.ndim == 0 and stats.count.dtype == np.int64 and seen < 2**63:
             seen = seen.astype(np.int64)  # as scikit-learn does: a piece without weights after pieces with them
         count = np.broadcast_to(seen, stats.count.shape)
-        zeros = np.zeros(stats.mean.shape)
-        mean = zeros if self.mean_ is None else self.mean_
-        m2 = zeros if self.var_ is None else np.where(count > 0, self.var_ * count, 0.0)
+        mean, m2 = np.zeros(stats.mean.shape) if self.mean_ is None else self.mean_, np.zeros(stats.mean.shape)
+        if self.var_ is not None:
+            np.multiply(self.var_, count, out=m2, where=count > 0)
         return Moments(count, mean, m2)
 
     def _add(self, stats: Moments) -> None:

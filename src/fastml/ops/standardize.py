@@ -140,11 +140,15 @@ def statistics(
     sample_weight: Any = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and std of each feature; right also where squares overflow, as those of [1e200, -1e200] do."""
-    stats = moments.compute(_validate.empty_moments(x, axis, sample_weight), n_threads, backend)
+    def measured(exponent: int) -> moments.Moments:
+        problem = _validate.empty_moments(x, axis, sample_weight)
+        return moments.compute(problem, n_threads, backend, weighted=sample_weight is not None, exponent=exponent)
+
+    stats = measured(0)
     mean, std = stats.mean, stats.std(ddof)
     huge = ~np.isfinite(stats.m2) | np.isinf(mean)
     if huge.any() and x.dtype.itemsize == 8:  # a power of two changes no digit
-        small = moments.compute(_validate.empty_moments(x, axis, sample_weight), n_threads, backend, exponent=-HUGE)
+        small = measured(-HUGE)
         mean = np.where(huge, np.ldexp(small.mean, HUGE), mean)
         std = np.where(huge, np.ldexp(small.std(ddof), HUGE), std)
     return mean, std
