@@ -63,9 +63,14 @@ def array(choices: Choices, shape: tuple[int, ...], dtype: str, *, positive: boo
     return LAYOUTS[layout](x) if x.ndim and not x.dtype.hasobject else x
 
 
+def places(shape: tuple[int, ...]) -> int:
+    """Values of an array of this shape, if no axis were empty: a list of it has that many parts, even of no values."""
+    return math.prod(n or 1 for n in shape)
+
+
 def junk(choices: Choices, value: Any, dtype: str) -> Any:
     """What nobody gives in good faith: instead of an array often another array."""
-    if not isinstance(value, np.ndarray) or value.size > LARGE or choices.chance(3):
+    if not isinstance(value, np.ndarray) or places(value.shape) > LARGE or choices.chance(3):
         return choices.pick(JUNK)
     kind = choices.integer(0, 4)
     if kind == 0:
@@ -75,7 +80,7 @@ def junk(choices: Choices, value: Any, dtype: str) -> Any:
         return np.delete(value.view(np.ndarray), slice(None), axis)
     if kind == 2 and value.ndim:
         before, after = value.shape[:axis], value.shape[axis + 1 :]
-        size = choices.pick(HUGE) // math.prod(n or 1 for n in before + after)  # or NumPy cannot count its bytes
+        size = choices.pick(HUGE) // places(before + after)  # or NumPy cannot count its bytes
         shape = (*before, size, *after)
         return np.broadcast_to(np.zeros((1,) * value.ndim, dtype), shape)
     return array(choices, tuple(choices.integer(0, 4) for _ in range(choices.integer(0, 5))), dtype)
