@@ -40,7 +40,7 @@ asan ubsan checked valgrind: .venv/ready
 asan:  ## run the tests on kernels that report a wrong address
 ubsan:  ## run the tests on kernels that report undefined behaviour, of integers above all
 checked:  ## run the tests with indices checked, in Cython and in Numba
-valgrind:  ## compare Cython's rungs with their definitions under Valgrind
+valgrind:  ## run the tests of Cython's rungs under Valgrind
 
 coverage: .venv/ready  ## say which branches and lines tests run, of Python files and of kernels; needs gcov
 	$(BIN)/python -m tests.covered

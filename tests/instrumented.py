@@ -115,16 +115,15 @@ WORDS = {
         tests=("-k", NUMBA),
         without=OTHER_LOOPS | NO_C,
     ),
-    # Values that were never written, on the kernels as they are shipped; addresses, too. It is slow: all tests of
-    # Cython's rungs would take hours, so that these are the ones that compare each with its definition, as those of
-    # `make emulated`. It knows no AVX-512: OpenBLAS may not use it. The interpreter and
-    # NumPy have reports of their own; those without a kernel on the stack do not count.
+    # Values that were never written, on the kernels as they are shipped; addresses, too. It is slow: these are the
+    # tests that run each of Cython's rungs, and not what is made of them. It knows no AVX-512: OpenBLAS may not use
+    # it. The interpreter and NumPy have reports of their own; those without a kernel on the stack do not count.
     "valgrind": Word(
         {"PYTHONMALLOC": "malloc", "OPENBLAS_CORETYPE": "Haswell"},
         command=("valgrind", "--quiet", "--leak-check=no", "--error-limit=no", "--fair-sched=yes", "--xml=yes",
                  "--xml-file={reports}/%p.xml"),
         reports="/fastml/_core/",
-        tests=("tests/test_rungs.py", "-k", "cython and definition"),
+        tests=("tests/test_rungs.py", "-k", "cython"),
     ),
     # Cython checks indices and views, C its assertions, Numba indices. Numba does so in functions without
     # parallel=True only, so that there is one thread for it, for which each kernel has a twin of that kind.
