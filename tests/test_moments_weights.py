@@ -61,6 +61,25 @@ def test_values_without_weight_cost_no_digits(axis, backend, light):
 
 
 @AXES
+@DTYPES
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("samples", [1, 2, 7, 300, 3001])
+def test_infinity_without_weight_is_not_there(axis, dtype, backend, samples):
+    """Wherever it stands: alone in a block or beside values that count, in the first row or the last."""
+    X = random.normal(3, 2, (samples, 5)).astype(dtype)
+    weights = np.ones(samples)
+    for row in {0, samples // 2, samples - 1}:
+        weights[row] = 0
+        X[row] = np.inf, -np.inf, np.nan, np.inf, 1
+    kept = weights > 0
+    stats, alone = (fastml.moments(x if axis == 0 else x.T, axis, sample_weight=w, backend=backend)
+                    for x, w in ((X, weights), (X[kept], weights[kept])))
+    np.testing.assert_array_equal(stats.count, alone.count)
+    np.testing.assert_allclose(stats.mean, alone.mean, rtol=1e-13)
+    np.testing.assert_allclose(stats.m2, alone.m2, rtol=1e-13)
+
+
+@AXES
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("first", [0.1, np.nan])
 @pytest.mark.parametrize("samples", [2, 5, 700])

@@ -205,6 +205,8 @@ WRONG_WEIGHTS = {
     "all zero": lambda s: s.fit(I3, sample_weight=[0, 0, 0]),
     "X is infinite where the weight is 0": lambda s: s.fit([[np.inf], [1.0]], sample_weight=[0, 1]),
     "X is infinite where the weight is 0, array": lambda s: s.fit(np.array([[np.inf], [1.0]]), sample_weight=[0, 1]),
+    "X is infinite where the weight is 0, alone in its block": lambda s: s.fit(
+        np.concatenate([np.ones((512, 2)), np.full((1, 2), np.inf)]), sample_weight=np.arange(513) < 512),
     "X and weights": lambda s: s.fit(np.array([[np.inf], [1.0]]), sample_weight=[1, 2, 3]),
     "fit_transform": lambda s: s.fit_transform(I3, sample_weight=[1, 2]),
     "later piece": lambda s: s.fit(I3).partial_fit(np.eye(2), sample_weight=[1, 2]),

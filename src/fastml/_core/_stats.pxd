@@ -93,15 +93,15 @@ cdef inline void merge_one_by_one(
     cdef double shift = heaviest_of(x, weight, n, stride), total = 0, squares = 0, count = 0, w = 1, d, centre
     cdef Py_ssize_t i
     for i in range(n):
-        if x[i * stride] == x[i * stride]:
-            w = weight[i] if weight is not NULL else 1
+        w = weight[i] if weight is not NULL else 1
+        if x[i * stride] == x[i * stride] and w > 0:
             total += w * (x[i * stride] - shift)
             count += w
     centre = total / count if count > 0 and isfinite(total) else 0
     total = 0
     for i in range(n):  # about the mean: an outlier of little weight may be far from all that counts
-        if x[i * stride] == x[i * stride]:
-            w = weight[i] if weight is not NULL else 1
+        w = weight[i] if weight is not NULL else 1
+        if x[i * stride] == x[i * stride] and w > 0:
             d = (x[i * stride] - shift) - centre
             total += w * d
             squares += w * d * d

@@ -37,14 +37,14 @@ cdef void _two_passes(
     cdef double total = 0, found = 0, squares = 0, w = 1
     cdef Py_ssize_t i
     for i in range(n):
-        if x[i * step] == x[i * step]:
-            w = weight[i] if weight is not NULL else 1
+        w = weight[i] if weight is not NULL else 1
+        if x[i * step] == x[i * step] and w > 0:
             total += w * x[i * step]
             found += w
     mean[0] = total / found if found else NAN
     for i in range(n):
-        if x[i * step] == x[i * step]:
-            w = weight[i] if weight is not NULL else 1
+        w = weight[i] if weight is not NULL else 1
+        if x[i * step] == x[i * step] and w > 0:
             squares += w * (x[i * step] - mean[0]) * (x[i * step] - mean[0])
     count[0], m2[0] = found, squares if found else 0
 
@@ -84,7 +84,7 @@ cdef void _sums_of_rows(
     for i in range(n):
         w = weight[i] if weight is not NULL else 1
         for j in range(width):
-            if x[i * stride + j] == x[i * stride + j]:
+            if x[i * stride + j] == x[i * stride + j] and w > 0:
                 d = x[i * stride + j]
                 if deviations:
                     total[j] += w * (d - mean[j]) * (d - mean[j])
@@ -127,8 +127,8 @@ cdef void _one_pass(
     cdef double total = 0, found = 0, squares = 0, w = 1
     cdef Py_ssize_t i
     for i in range(n):
-        if x[i * step] == x[i * step]:
-            w = weight[i] if weight is not NULL else 1
+        w = weight[i] if weight is not NULL else 1
+        if x[i * step] == x[i * step] and w > 0:
             total += w * x[i * step]
             squares += w * x[i * step] * x[i * step]
             found += w

@@ -21,8 +21,8 @@ def loops(x, sample_weight, axis, count, mean, m2, n_threads):
         total, found = 0.0, 0.0
         for i in range(samples):
             value = x[i, j] if axis == 0 else x[j, i]
-            if value == value:
-                weight = sample_weight[i] if weighted else 1.0
+            weight = sample_weight[i] if weighted else 1.0
+            if value == value and weight > 0:
                 total += weight * value
                 found += weight
         count[j] = found
@@ -30,8 +30,9 @@ def loops(x, sample_weight, axis, count, mean, m2, n_threads):
         squares = 0.0
         for i in range(samples if found > 0 else 0):
             value = x[i, j] if axis == 0 else x[j, i]
-            if value == value:
-                squares += (sample_weight[i] if weighted else 1.0) * (value - mean[j]) ** 2
+            weight = sample_weight[i] if weighted else 1.0
+            if value == value and weight > 0:
+                squares += weight * (value - mean[j]) ** 2
         m2[j] = squares
 
 
@@ -129,7 +130,7 @@ def _weighted_sums(x, weight, first, last, left, shift, total, squares, found):
     for i in range(first, last):
         w = weight[i] if weight.size else 1.0
         for j in range(width):
-            valid = x[i, left + j] == x[i, left + j]
+            valid = x[i, left + j] == x[i, left + j] and w > 0
             d = x[i, left + j] - shift[j] if valid else 0.0
             total[j] += w * d
             found[j] += w if valid else 0.0
@@ -138,7 +139,7 @@ def _weighted_sums(x, weight, first, last, left, shift, total, squares, found):
     for i in range(first, last):
         w = weight[i] if weight.size else 1.0
         for j in range(width):
-            d = x[i, left + j] - shift[j] if x[i, left + j] == x[i, left + j] else 0.0
+            d = x[i, left + j] - shift[j] if x[i, left + j] == x[i, left + j] and w > 0 else 0.0
             total[j] += w * d
             squares[j] += w * d * d
 
@@ -180,13 +181,15 @@ def _weighted_row(values, weight, first, last):
     if abs(values[first]) < np.inf:
         start = np.float64(values[first])
     for i in range(np.uint64(first), np.uint64(last)):
-        w, valid = weight[i] if weight.size else 1.0, values[i] == values[i]
+        w = weight[i] if weight.size else 1.0
+        valid = values[i] == values[i] and w > 0
         d = values[i] - start if valid else 0.0
         total += w * d
         found += w if valid else 0.0
     shift, total = _block_mean(start, total, found), 0.0
     for i in range(np.uint64(first), np.uint64(last)):
-        w, valid = weight[i] if weight.size else 1.0, values[i] == values[i]
+        w = weight[i] if weight.size else 1.0
+        valid = values[i] == values[i] and w > 0
         d = values[i] - shift if valid else 0.0
         total += w * d
         squares += w * d * d

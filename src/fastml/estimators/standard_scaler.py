@@ -115,7 +115,8 @@ class StandardScaler(Stamped, preprocessing.StandardScaler):
                 return None
         stats = moments(array, sample_weight=sample_weight)
         overflow = not _is_finite(stats.m2)
-        if plain and overflow:
+        unseen = sample_weight is not None and least(sample_weight) == 0  # the moments count no such rows
+        if plain and (overflow or unseen):
             validate_data(self, X, **CHECKS, reset=first)
         if plain and first:
             self.n_features_in_ = X.shape[1]
