@@ -155,6 +155,21 @@ def test_what_is_standardized_in_place_is_so_to_the_end(in_place, ring):
     assert (out[-1] == 1).all() == in_place
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("into", ["new", "x", "residual"])
+def test_a_batch_normalized_in_place_is_so_to_the_end(into, ring):
+    x = np.full((50_000, 500, 4), 3.0, np.float32)  # few pixels, so that it is slow
+    residual = x.copy() if into == "residual" else np.empty((0, 0, 0), x.dtype)
+    out = {"new": np.zeros_like(x), "x": x, "residual": residual}[into]
+    mean, variance, ended = np.zeros(500), np.zeros(500), 5 + 3 * (into == "residual")
+    run = _dispatch.kernel("batch_norm", None, "cython", "channels")
+    ring(0.02, stop)
+    with pytest.raises(Alarm):
+        run(x, np.ones(500), np.full(500, 5.0), residual, 1.0, True, False, mean, variance, out, 1)
+    assert (out[:, 0] == ended).all()
+    assert (out[:, -1] == ended).all() == (into != "new")
+
+
 def test_control_c_raises_keyboard_interrupt_and_the_next_call_is_right(ring):
     run, _ = long_call("winograd")
     expected = run()

@@ -236,6 +236,14 @@ def test_tiles_cost_no_digits():
         assert correct_digits(stats.mean[j], mean) == 15 and correct_digits(stats.m2[j], m2) >= 14
 
 
+def test_tiles_cost_no_digits_where_the_first_are_empty():
+    X = random.normal(1e10, 1, (50_000, 40))[:, ::20]
+    X[:30_000, 1] = np.nan
+    stats = fastml.moments(X)
+    mean, m2 = exact(X[30_000:, 1])
+    assert correct_digits(stats.mean[1], mean) == 15 and correct_digits(stats.m2[1], m2) >= 14
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1), (3, 40000), (40000, 3), (300, 301)])
 @AXES
 def test_tiles_cover_a_matrix_once(shape, axis):

@@ -64,13 +64,14 @@ def test_values_without_weight_cost_no_digits(axis, backend, light):
 @DTYPES
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("samples", [1, 2, 7, 300, 3001])
-def test_infinity_without_weight_is_not_there(axis, dtype, backend, samples):
-    """Wherever it stands: alone in a block or beside values that count, in the first row or the last."""
+@pytest.mark.parametrize("far", [np.inf, 1e26, 3e38])
+def test_what_has_no_weight_is_not_there(axis, dtype, backend, samples, far):
+    """Be it infinite or large, alone in a block or beside values that count, first or last."""
     X = random.normal(3, 2, (samples, 5)).astype(dtype)
     weights = np.ones(samples)
-    for row in {0, samples // 2, samples - 1}:
+    for row in {0, samples // 2, samples - 1, samples // 256 * 256, samples // 1024 * 1024} - {samples}:
         weights[row] = 0
-        X[row] = np.inf, -np.inf, np.nan, np.inf, 1
+        X[row] = far, -far, np.nan, far, 1
     kept = weights > 0
     stats, alone = (fastml.moments(x if axis == 0 else x.T, axis, sample_weight=w, backend=backend)
                     for x, w in ((X, weights), (X[kept], weights[kept])))

@@ -324,3 +324,13 @@ def test_number_of_checks():
     assert own == {name_of(check) for _, check in PAIRS}
     version = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
     assert len(PAIRS) >= (74 if version >= (1, 9) else 50)
+
+
+@pytest.mark.parametrize("way", ["fit", "fit_transform", "partial_fit"])
+def test_a_fit_that_raises_leaves_what_was_learned(way):
+    model = StandardScaler().fit(np.eye(3))
+    before = dict(vars(model))
+    for wrong in (np.full((4, 3), np.inf), "text", np.empty((0, 3))):
+        with pytest.raises(ValueError):
+            getattr(model, way)(wrong)
+        assert vars(model) == before

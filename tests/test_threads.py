@@ -70,7 +70,14 @@ def test_little_work_takes_one_thread_unless_asked():
 
 
 def test_the_environment_sets_the_threads():
-    assert printed(THREADS, FASTML_NUM_THREADS="3") == str(built(3))
+    for n in (1, 2):
+        assert printed(THREADS, FASTML_NUM_THREADS=str(n)) == str(built(min(n, int(_threads._processors()))))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity")
+def test_the_environment_counts_no_processors_that_the_process_may_not_run_on():
+    code = f"import os; os.sched_setaffinity(0, [{min(os.sched_getaffinity(0))}]); {THREADS}"
+    assert printed(code, FASTML_NUM_THREADS="2") == "1"
 
 
 def test_the_environment_is_weaker_than_the_setting():
@@ -93,7 +100,7 @@ def test_openmps_variable_is_obeyed():
 
 @needs_openmp
 def test_the_variable_of_fastml_is_stronger_than_openmps():
-    assert printed(THREADS, OMP_NUM_THREADS="1", FASTML_NUM_THREADS="2") == "2"
+    assert printed(THREADS, OMP_NUM_THREADS="1", FASTML_NUM_THREADS="2") == str(min(2, _threads._processors()))
 
 
 @pytest.mark.skipif(_threads._openmp_at_import == 1, reason="needs OpenMP and two processors")

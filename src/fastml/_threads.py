@@ -1,9 +1,10 @@
 """The one thread policy, and NumPy's copy on as many threads.
 
-From the strongest: the argument `n_threads`; `set_num_threads`; FASTML_NUM_THREADS; and else the least of what OpenMP
-would use (OMP_NUM_THREADS), the processors that this thread may run on, and the cgroup's quota. All but the argument
-obey limits set by threadpoolctl and give small inputs one thread. After a fork the child has one thread: the OpenMP
-runtime does not survive a fork. So has a call for which the system lets no more threads start.
+From the strongest: the argument `n_threads`; `set_num_threads`; FASTML_NUM_THREADS, though never more than the
+processors that this thread may run on; and else the least of these, of what OpenMP would use (OMP_NUM_THREADS), and of
+the cgroup's quota. All but the argument obey limits set by threadpoolctl and give small inputs one thread. After a
+fork the child has one thread: the OpenMP runtime does not survive a fork. So has a call for which the system lets no
+more threads start.
 """
 
 import _thread
@@ -98,12 +99,10 @@ def get_num_threads() -> int:
     >>> fastml.get_num_threads() >= 1
     True
     """
-    chosen = _chosen or _environment()
     if _forked or not _system.has_openmp():
         return 1
     openmp = _system.openmp_max_threads()
-    if chosen is None:
-        return int(min(openmp, _processors(), _cgroup_quota()))
+    chosen = _chosen or int(min(_environment() or min(openmp, _cgroup_quota()), _processors()))
     return min(chosen, openmp) if openmp < _openmp_at_import else chosen
 
 

@@ -13,8 +13,11 @@ from tests.trust.isolated import call
 from tests.trust.work import arrays, bits, calls
 
 
-def digests(backend: str | None) -> dict[str, str]:
-    """A hash of each operation's results, with as many threads as the environment says."""
+def digests(backend: str | None, n_threads: int) -> dict[str, str]:
+    """A hash of each operation's results."""
+    import fastml
+
+    fastml.set_num_threads(n_threads)
     options = {"backend": backend} if backend else {}
     return {name: hashlib.sha256(bits(run())).hexdigest() for name, run in calls(arrays(), **options).items()}
 
@@ -60,7 +63,7 @@ def threads(thorough: bool) -> Iterator[Figure]:
             if own:
                 peers[library] = f"{sum(name.startswith(library) for name in differing(theirs))} of {len(own)}"
     for backend in (None, "numba") if thorough else (None,):
-        runs = [call("tests.trust.determinism:digests", backend, seconds=300, FASTML_NUM_THREADS=str(n),
+        runs = [call("tests.trust.determinism:digests", backend, n, seconds=300,
                      NUMBA_NUM_THREADS="7", OPENBLAS_NUM_THREADS=str(min(n, 2))) for n in counts]  # fmt: skip
         tried = ", ".join(str(n) for n in sorted(set(counts)))
         what = f"of {len(runs[0])} operations those whose bits change between runs, or with {tried} threads"

@@ -33,6 +33,8 @@ def written(n_threads: int) -> dict[str, tuple[dict[str, Any], Callable[..., Any
     options: dict[str, Any] = {"n_threads": n_threads}
     pooled, places = np.full((4, 32, 44, 44), 7, np.float32), np.zeros((4, 32, 44, 44), int)
     statistics = {"running_mean": np.zeros(32), "running_var": np.ones(32), "num_batches_tracked": np.array([3])}
+    wide, channels = np.repeat(X[:2, :50], 4000, axis=1), 200_000
+    many = {"running_mean": np.zeros(channels), "running_var": np.ones(channels), "num_batches_tracked": np.array([3])}
 
     def in_place(X: np.ndarray) -> Any:
         return fastml.StandardScaler(copy=False).fit_transform(X)
@@ -51,6 +53,8 @@ def written(n_threads: int) -> dict[str, tuple[dict[str, Any], Callable[..., Any
                        lambda **a: fastml.avg_pool2d(kernel_size=3, stride=2, **a, **options)),
         "batch_norm": ({"x": x, "out": np.full(x.shape, 7, np.float32), **statistics},
                        lambda **a: fastml.batch_norm(training=True, momentum=0.1, **a, **options)),
+        "batch_norm of many channels": ({"x": wide, "out": np.full(wide.shape, 7, np.float32), **many},
+                                        lambda **a: fastml.batch_norm(training=True, momentum=None, **a, **options)),
         "max_pool2d_backward": ({"grad_out": pooled[:, ::-1], "indices": places,
                                  "out": np.full(x.shape, 7, np.float32)},
                                 lambda **a: fastml.max_pool2d_backward(input_shape=x.shape, **a, **options)),
@@ -65,6 +69,7 @@ def written(n_threads: int) -> dict[str, tuple[dict[str, Any], Callable[..., Any
         "pca_transform": ({"X": X, "components": X[:5], "out": np.full((len(X), 5), 7, np.float32)},
                           lambda **a: fastml.pca_transform(mean=X[0], **a, **options)),
         "StandardScaler in place": ({"X": X}, in_place),
+        "StandardScaler.fit": ({"model": fastml.StandardScaler().fit(X + 1), "X": X}, lambda model, X: model.fit(X)),
         **{f"{kind.__name__}.partial_fit": ({"model": kind().partial_fit(X[:1000] + 1), "X": X}, partial_fit)
            for kind in (fastml.StandardScaler, fastml.IncrementalPCA)},
     }  # fmt: skip

@@ -3,7 +3,7 @@ from cython.parallel cimport prange
 from libc.math cimport NAN, sqrt
 from libc.string cimport memset
 
-from fastml._core._interrupt cimport Watch, end_watch, interrupted_at, start_watch
+from fastml._core._interrupt cimport Watch, end_watch, interrupted_at, start_watch_unless
 from fastml._core._normalize cimport line_of, normalize, normalize_columns
 from fastml._core._simd cimport shifted_sums
 from fastml._core._stats cimport PANEL, ROW_BLOCK, Stats, merge_rows, merge_sums, origin_of
@@ -71,7 +71,8 @@ def channels(
     across its channels instead, which are then what is contiguous.
     """
     cdef Py_ssize_t c, width = PANEL if x.shape[2] == 1 else 1, values = x.shape[0] * x.shape[2] * width
-    cdef Watch watch = start_watch()
+    cdef bint in_place = &out[0, 0, 0] == &x[0, 0, 0] or (residual.shape[0] > 0 and &out[0, 0, 0] == &residual[0, 0, 0])
+    cdef Watch watch = start_watch_unless(in_place)
     for c in prange(0, x.shape[1], width, nogil=True, num_threads=n_threads, schedule="static"):
         if interrupted_at(&watch, c // width, values):
             pass

@@ -6,7 +6,7 @@ from libc.string cimport memset
 import numpy as np
 
 from fastml._core._interrupt cimport Watch, end_watch, interrupted, interrupted_at, start_watch
-from fastml._core._stats cimport BLOCK, PANEL, WIDE, Stats, heaviest_of, merge, merge_row, merge_rows
+from fastml._core._stats cimport BLOCK, PANEL, WIDE, Stats, heaviest_of, merge, merge_row, merge_rows, origin_of
 from fastml._core._types cimport floating
 
 
@@ -159,7 +159,7 @@ def blocks(
     cdef Stats* partial = <Stats*>&scratch[0, 0, 0]
     cdef Stats* left
     cdef Stats* right
-    cdef Py_ssize_t task, j, pair, start, apart = 1
+    cdef Py_ssize_t task, j, pair, heaviest, apart = 1
     cdef Watch watch = start_watch()
     with nogil:
         if axis == 1:
@@ -168,12 +168,11 @@ def blocks(
                     mean[j] = heaviest_of(&x[j, 0], weight, columns, 1)
                     merge_row(&partial[j], &x[j, 0], weight, columns, mean[j])
         else:
-            start = _heaviest_row(weight, rows)
-            for j in range(columns):
-                if weight is not NULL and isfinite(x[start, j]):
-                    mean[j] = x[start, j]
-                else:
-                    mean[j] = heaviest_of(&x[0, j], weight, rows, columns)
+            heaviest = _heaviest_row(weight, rows)
+            for task in prange(panels, num_threads=n_threads, schedule="static"):
+                if not interrupted(&watch):
+                    _origins(&x[0, task * WIDE], weight, rows, columns, min(WIDE, columns - task * WIDE), heaviest,
+                             &mean[task * WIDE])
             for task in prange(chunks * panels, num_threads=n_threads, schedule="static"):
                 if not interrupted(&watch):
                     _one_panel(&x[0, 0], weight, rows, columns, task // panels, chunks, task % panels, &mean[0],
@@ -199,6 +198,28 @@ cdef Py_ssize_t _heaviest_row(const double* weight, Py_ssize_t rows) noexcept no
             if weight[i] > weight[best]:
                 best = i
     return best
+
+
+cdef void _origins(
+    const floating* x, const double* weight, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t width,
+    Py_ssize_t heaviest, double* origin
+) noexcept nogil:
+    """An origin for each of `width` <= WIDE columns; with weights the value of the heaviest row, or if that is not
+    finite, the finite one of the greatest weight, for which these columns are read once more."""
+    cdef double most[WIDE]
+    cdef bint finite = True
+    cdef Py_ssize_t i, j
+    for j in range(width):
+        origin[j] = x[heaviest * columns + j] if weight is not NULL else origin_of(x + j, rows, columns)
+        finite &= isfinite(origin[j]) != 0
+    if finite:
+        return
+    for j in range(width):
+        most[j], origin[j] = -1, 0
+    for i in range(rows):
+        for j in range(width):
+            if weight[i] > most[j] and isfinite(x[i * columns + j]):
+                most[j], origin[j] = weight[i], x[i * columns + j]
 
 
 cdef void _one_panel(

@@ -114,7 +114,7 @@ def _column_sums(x, first, last, left, shift, total, squares):
 
 @inline
 def _block_mean(first, total, found):
-    """A value to shift by: the mean of a block, from sums around its first value; of a constant it is that value."""
+    """A value to shift by: the mean of a block, from sums around one of its values; of a constant it is that value."""
     mean = first + total / found
     return mean if abs(mean) < np.inf else 0.0
 
@@ -123,9 +123,11 @@ def _block_mean(first, total, found):
 def _weighted_sums(x, weight, first, last, left, shift, total, squares, found):
     """The same sums by weight, of what is not NaN, in two passes over the block. They are shifted by its mean, because
     one value may weigh little and be far from all that counts, and squares around it would keep few digits."""
+    heavy = np.argmax(weight[first:last]) if weight.size else 0
+    for j in range(total.size):
+        shift[j] = _origin(x[first:last, left + j], weight[first:last], heavy)
     left, width, first, last = np.uint64(left), np.uint64(total.size), np.uint64(first), np.uint64(last)
     for j in range(width):
-        shift[j] = x[first, left + j] if abs(x[first, left + j]) < np.inf else 0.0
         total[j], squares[j], found[j] = 0.0, 0.0, 0.0
     for i in range(first, last):
         w = weight[i] if weight.size else 1.0
@@ -177,9 +179,9 @@ def _plain_row(values, first, last):
 @inline
 def _weighted_row(values, weight, first, last):
     """The same by weight, of what is not NaN, and the sum of the weights."""
-    start, total, squares, found = 0.0, 0.0, 0.0, 0.0
-    if abs(values[first]) < np.inf:
-        start = np.float64(values[first])
+    total, squares, found = 0.0, 0.0, 0.0
+    heavy = np.argmax(weight[first:last]) if weight.size else 0
+    start = _origin(values[first:last], weight[first:last], heavy)
     for i in range(np.uint64(first), np.uint64(last)):
         w = weight[i] if weight.size else 1.0
         valid = values[i] == values[i] and w > 0

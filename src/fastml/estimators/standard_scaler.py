@@ -1,7 +1,7 @@
 """scikit-learn's StandardScaler on fastml's moments and standardize."""
 
 import functools
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import sklearn
@@ -11,7 +11,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastml._validate.arrays import FLOAT64, least, most
-from fastml.estimators import CALLBACKS, FLOATS, Stamped, already_valid, left_to_sklearn
+from fastml.estimators import CALLBACKS, FLOATS, Stamped, already_valid, as_before_if_refused, left_to_sklearn
 from fastml.ops.moments import Moments, constant, moments
 from fastml.ops.standardize import SMALL, is_plain, small, standardize_into, statistics
 
@@ -48,6 +48,11 @@ class StandardScaler(Stamped, preprocessing.StandardScaler):
     var_: Any
     scale_: Any
 
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Learn the statistics of X alone. What raises leaves those of an earlier fit. Raises as `partial_fit`."""
+        with as_before_if_refused(self):
+            return cast(Self, super().fit(X, y, sample_weight))
+
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Add the statistics of X, one pass over it, to those of the pieces before. `fit` is the first of these.
 
@@ -63,10 +68,12 @@ class StandardScaler(Stamped, preprocessing.StandardScaler):
         Raises what `fit` raises.
         """
         if type(self) is StandardScaler and self.copy and fit_params.keys() <= {"sample_weight"}:
-            self._reset()
-            array = self._learn(X, fit_params.get("sample_weight"))
-            if array is not None:
-                return self._apply(array, self.mean_, self.scale_, in_place=False)
+            with as_before_if_refused(self):
+                self._reset()
+                array = self._learn(X, fit_params.get("sample_weight"))
+                if array is not None:
+                    return self._apply(array, self.mean_, self.scale_, in_place=False)
+                return super().fit_transform(X, y, **fit_params)
         return super().fit_transform(X, y, **fit_params)
 
     def transform(self, X: Any, copy: bool | None = None) -> Any:

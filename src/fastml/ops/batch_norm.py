@@ -71,24 +71,29 @@ def batch_norm(
     )  # fmt: skip
     kernel = _dispatch.kernel("batch_norm", problem, backend)
     threads = _threads.count(n_threads, problem.work)
+    scratch = np.empty((3, problem.mean.size if training and running_mean is not None else 0))
     if result.size:
         kernel(*problem, threads)
     if training and running_mean is not None:
+        seen = 0 if num_batches_tracked is None else num_batches_tracked.item() + 1
+        share = 1 / seen if momentum is None else float(momentum)
+        n = problem.x.size // problem.x.shape[1]
+        _average(running_mean, problem.mean, 1 - share, share, scratch[0], scratch[2])
+        _average(running_var, problem.variance, 1 - share, share * n / (n - 1), scratch[1], scratch[2])
         if num_batches_tracked is not None:
             num_batches_tracked += 1
-        share = 1 / num_batches_tracked.item() if momentum is None else float(momentum)  # type: ignore[union-attr]
-        n = problem.x.size // problem.x.shape[1]
-        unbiased = share * n / (n - 1)
-        _update((running_mean, problem.mean, share), (running_var, problem.variance, unbiased), kept=1 - share)
+        np.asarray(running_mean)[...] = scratch[0]  # of a subclass only the memory
+        np.asarray(running_var)[...] = scratch[1]
     return (result, problem.mean, problem.variance) if return_stats else result
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what overflows is infinite, 0 * infinity NaN: in silence, as in kernels
-def _update(*statistics: tuple[NDArray[Any], NDArray[np.float64], float], kept: float) -> None:
-    """kept * running + factor * batch for each (running, batch, factor), in float64 and rounded once."""
-    for running, batch, factor in statistics:
-        array = np.asarray(running)  # of a subclass only the memory
-        new = array.astype(np.float64)
-        new *= kept
-        new += factor * batch
-        array[...] = new
+def _average(
+    running: ArrayLike, batch: NDArray[np.float64], kept: float, factor: float, to: NDArray[np.float64],
+    scratch: NDArray[np.float64],
+) -> None:
+    """to = kept * running + factor * batch, in float64, without memory that could be missing."""
+    to[:] = running
+    to *= kept
+    np.multiply(batch, factor, out=scratch)
+    to += scratch

@@ -155,8 +155,8 @@ def compute(
 def _tile_by_tile(problem: Any, exponent: int, threads: int, backend: str | None) -> None:
     """Convert what a kernel cannot read, a tile at a time, and merge the moments of the tiles into the problem's.
 
-    Where there are several tiles of a feature, the mean of the first is subtracted from all: merged at the offset of
-    the data itself, the differences of their means would be rounded.
+    Where there are several tiles of a feature, the mean of the first that holds a value is subtracted from all: merged
+    at the offset of the data itself, the differences of their means would be rounded.
     """
     x, axis, samples = problem.x, problem.axis, problem.x.shape[problem.axis]
     origin = np.zeros(problem.mean.size)
@@ -172,9 +172,10 @@ def _tile_by_tile(problem: Any, exponent: int, threads: int, backend: str | None
         tile = converted(x[piece], single=x.dtype.char in "ef" and not several)
         if exponent:
             np.ldexp(tile, exponent, out=tile)
-        if several and some.start == 0:
-            mean = measure(tile, piece).mean
-            origin[features] = np.where(np.isfinite(mean), mean, 0.0)
+        empty = problem.count[features] == 0
+        if several and empty.any():
+            mean = measure(np.compress(empty, tile, 1 - axis), piece).mean
+            origin[features][empty] = np.where(np.isfinite(mean), mean, 0.0)
         if several:
             with np.errstate(over="ignore"):  # infinite squares are known to the callers
                 tile -= np.expand_dims(origin[features], axis)
