@@ -101,6 +101,13 @@ def test_pytorch_agrees():
         np.testing.assert_allclose(mine[1], theirs[1].numpy(), rtol=1e-13)
 
 
+def test_running_statistics_that_overflow_are_infinite_in_silence():
+    mean, var = np.zeros(2, np.float32), np.ones(2, np.float32)
+    fastml.batch_norm(np.array([[1e30, 1e150], [-1e30, -1e150]]), mean, var, training=True)
+    np.testing.assert_array_equal(mean, [0, 0])
+    np.testing.assert_array_equal(var, [np.inf, np.inf])
+
+
 @pytest.mark.parametrize("momentum", [0, 0.0, 1, 1.0, np.float32(0.5), np.float64(0.25)])
 def test_momentum(momentum):
     x = random.normal(size=(9, 3))

@@ -78,22 +78,25 @@ def batch_norm(
         seen = 0 if num_batches_tracked is None else num_batches_tracked.item() + 1
         share = 1 / seen if momentum is None else float(momentum)
         n = problem.x.size // problem.x.shape[1]
-        _average(running_mean, problem.mean, 1 - share, share, scratch[0], scratch[2])
-        _average(running_var, problem.variance, 1 - share, share * n / (n - 1), scratch[1], scratch[2])
+        unbiased = share * n / (n - 1)
+        statistics = (running_mean, problem.mean, share), (running_var, problem.variance, unbiased)
+        _update(*statistics, kept=1 - share, scratch=scratch)
         if num_batches_tracked is not None:
             num_batches_tracked += 1
-        np.asarray(running_mean)[...] = scratch[0]  # of a subclass only the memory
-        np.asarray(running_var)[...] = scratch[1]
     return (result, problem.mean, problem.variance) if return_stats else result
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what overflows is infinite, 0 * infinity NaN: in silence, as in kernels
-def _average(
-    running: ArrayLike, batch: NDArray[np.float64], kept: float, factor: float, to: NDArray[np.float64],
-    scratch: NDArray[np.float64],
+def _update(
+    *statistics: tuple[Any, NDArray[np.float64], float], kept: float, scratch: NDArray[np.float64]
 ) -> None:
-    """to = kept * running + factor * batch, in float64, without memory that could be missing."""
-    to[:] = running
-    to *= kept
-    np.multiply(batch, factor, out=scratch)
-    to += scratch
+    """kept * running + factor * batch for each (running, batch, factor), in float64 and rounded once.
+
+    Nothing is written before all is computed, in memory that is there. `scratch`: a row for each, and one more.
+    """
+    for (running, batch, factor), new in zip(statistics, scratch, strict=False):
+        new[:] = running
+        new *= kept
+        new += np.multiply(batch, factor, out=scratch[-1])
+    for (running, _, _), new in zip(statistics, scratch, strict=False):
+        np.asarray(running)[...] = new  # of a subclass only the memory
