@@ -1,7 +1,7 @@
 """scikit-learn's StandardScaler on fastml's moments and standardize."""
 
 import functools
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import numpy as np
 import sklearn
@@ -51,7 +51,8 @@ class StandardScaler(Stamped, preprocessing.StandardScaler):
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Learn the statistics of X alone. What raises leaves those of an earlier fit. Raises as `partial_fit`."""
         with as_before_if_refused(self):
-            return cast(Self, super().fit(X, y, sample_weight))
+            self._reset()
+            return self.partial_fit(X, y, sample_weight)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Add the statistics of X, one pass over it, to those of the pieces before. `fit` is the first of these.
