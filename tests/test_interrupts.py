@@ -33,7 +33,8 @@ def convolution(algorithm: str, channels: int, outputs: int, size: int, kernel: 
 def backward(channels: int, groups: int = 1) -> Any:
     def made(n: int) -> Callable[[], Any]:
         x, weight = normal(n, channels, 30, 30), normal(channels, channels // groups, 3, 3)
-        return lambda: fastml.conv2d_backward(x, x, weight, padding=1, groups=groups, needs_grad_x=False)
+        options = {"needs_grad_x": False, "needs_grad_bias": False}  # sums of the gradients come before the kernel
+        return lambda: fastml.conv2d_backward(x, x, weight, padding=1, groups=groups, **options)
 
     return made
 
@@ -59,6 +60,25 @@ def pooling(pool: Any) -> Any:
     return made
 
 
+def small_windows(pool: Any) -> Any:
+    def made(n: int) -> Callable[[], Any]:
+        x = unwritten(1000 * n, 16, 8, 8)
+        return lambda: pool(x, 3, 1, 1, n_threads=1)
+
+    return made
+
+
+def global_means(n: int) -> Callable[[], Any]:
+    x = unwritten(10_000 * n, 32, 2, 2)
+    return lambda: fastml.global_avg_pool2d(x, n_threads=1)
+
+
+def gradient_of_maxima(n: int) -> Callable[[], Any]:
+    grad = unwritten(5000 * n, 32, 1, 1)
+    indices, shape = np.zeros(grad.shape, np.int64), (len(grad), 32, 2, 2)
+    return lambda: fastml.max_pool2d_backward(grad, indices, shape, n_threads=1)
+
+
 def gradient_of_means(n: int) -> Callable[[], Any]:
     grad = normal(n, 16, 60, 60)
     return lambda: fastml.avg_pool2d_backward(grad, grad.shape, 15, 1, 7)
@@ -69,8 +89,42 @@ def weighted(n: int) -> Callable[[], Any]:
     return lambda: fastml.moments(X, sample_weight=np.ones(len(X)))
 
 
+def unweighted(axis: int, columns: int) -> Any:
+    def made(n: int) -> Callable[[], Any]:
+        X = unwritten(1_000_000 * n // columns, columns)
+        return lambda: fastml.moments(X, axis=axis, n_threads=1)
+
+    return made
+
+
+def standardized(n: int) -> Callable[[], Any]:
+    X = unwritten(1_000_000 * n, 1)
+    return lambda: fastml.standardize(X, mean=np.ones(1), std=np.ones(1), n_threads=1)
+
+
+def normalized(samples: int, *shape: int) -> Any:
+    def made(n: int) -> Callable[[], Any]:
+        x = unwritten(samples * n, *shape)
+        return lambda: fastml.batch_norm(x, training=True, n_threads=1)
+
+    return made
+
+
+def gradient_of_normalized(samples: int, *shape: int) -> Any:
+    def made(n: int) -> Callable[[], Any]:
+        x, mean, variance = unwritten(samples * n, *shape), np.zeros(shape[0]), np.ones(shape[0])
+        return lambda: fastml.batch_norm_backward(x, x, mean, variance, n_threads=1)
+
+    return made
+
+
 def normal(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def unwritten(*shape: int) -> np.ndarray:
+    """Zeros, which take no memory until somebody writes them: what reads more than it computes is long by size only."""
+    return np.zeros(shape, np.float32)
 
 
 CALLS = {
@@ -90,8 +144,19 @@ CALLS = {
     "transform": transform,
     "maxima": pooling(fastml.max_pool2d),
     "means": pooling(fastml.avg_pool2d),
+    "maxima of small windows": small_windows(fastml.max_pool2d),
+    "means of small windows": small_windows(fastml.avg_pool2d),
+    "global means": global_means,
+    "gradient of maxima": gradient_of_maxima,
     "gradient of means": gradient_of_means,
+    "moments": unweighted(0, 1),
+    "moments, axis 1": unweighted(1, 20),
     "weighted moments": weighted,
+    "standardize": standardized,
+    "batch_norm": normalized(1000, 32, 2, 2),
+    "batch_norm, matrix": normalized(10, 500_000),
+    "batch_norm_backward": gradient_of_normalized(1000, 32, 2, 2),
+    "batch_norm_backward, matrix": gradient_of_normalized(10, 500_000),
 }
 QUICK = {"winograd", "backward", "scatter"}  # these in each run of the tests
 
