@@ -10,7 +10,7 @@ import fastml
 from fastml import _threads
 from fastml._core.baseline import _system
 from tests.fuzz import calls
-from tests.trust import accuracy, determinism, hostile, isolated, memory, threads, work
+from tests.trust import accuracy, determinism, hostile, interrupts, isolated, memory, threads, work
 from tests.trust.figures import largest
 
 NAN = float("nan")
@@ -104,6 +104,27 @@ def test_a_wrong_answer_of_a_forked_child_reaches_no_target(answer, monkeypatch)
 def test_other_bits_of_a_forked_child_are_no_answer(monkeypatch):
     monkeypatch.setattr(threads, "runs", lambda library: {"pid": lambda: str(threads.os.getpid()).encode()})
     assert threads.after_fork("fastml", "pid") == float("inf")
+
+
+@pytest.mark.parametrize(("result", "right"), [
+    ([1.2, 0.1, True], True), ([1.2, 1.1, True], False), ([0.4, 0.1, True], False), (isolated.Died("hangs"), False),
+])  # fmt: skip
+def test_ctrl_c_is_answered_in_the_midst_of_a_call_that_is_long_enough_to_tell(result, right, monkeypatch):
+    monkeypatch.setattr(interrupts, "outcomes", lambda function, asked, seconds, **environment: [result] * len(asked))
+    assert [*interrupts.interrupts(False)][1].reached == right
+
+
+def test_calls_are_made_larger_until_they_are_long(monkeypatch):
+    made = []
+
+    def wait(given):
+        made.append(len(given["x"]))
+        return {"it": lambda: interrupts.time.sleep(0.001 * len(given["x"]))}
+
+    monkeypatch.setattr(interrupts, "LONG", 0.1)
+    assert interrupts.long_call("it", wait)[1] >= 0.1 and made == [32, 64, 128]
+    monkeypatch.setattr(interrupts, "MOST", 1e6)
+    assert interrupts.long_call("it", wait)[1] < 0.1 and made[3:] == [32]
 
 
 @linux
