@@ -13,6 +13,7 @@ from tests.trust import (
     neighbours,
     optimized,
     rounding,
+    specials,
     threads,
 )
 from tests.trust.figures import Figure
@@ -65,6 +66,11 @@ MEASURED: tuple[Measurement, ...] = (
     hostile.huge_arrays,
     hostile.empty_arrays,
     optimized.optimized,
+    specials.layouts,
+    specials.nans,
+    specials.infinite_windows,
+    specials.activations,
+    specials.infinite_weights,
     accuracy.reference_data,
     accuracy.standardized,
     accuracy.half_precision,

@@ -106,6 +106,15 @@ def test_other_bits_of_a_forked_child_are_no_answer(monkeypatch):
     assert threads.after_fork("fastml", "pid") == float("inf")
 
 
+@pytest.mark.parametrize("result", [[0.02, 0, 0], [0, 20, 0], [0, 0, 1]])
+def test_a_few_leaks_in_many_calls_are_not_passed_over(result, monkeypatch):
+    monkeypatch.setattr(memory, "of_peers", lambda *asked, **environment: {})
+    monkeypatch.setattr(memory, "outcomes", lambda function, asked, *limits, **environment: [[0, 0, 0]] * len(asked))
+    assert all(figure.reached for figure in memory.leaks(True))
+    monkeypatch.setattr(memory, "outcomes", lambda function, asked, *limits, **environment: [[0, 0, 0], result])
+    assert sum(not figure.reached for figure in memory.leaks(True)) == 2  # of calls, and of those that raise
+
+
 @pytest.mark.parametrize(("result", "right"), [
     ([1.2, 0.1, True], True), ([1.2, 1.1, True], False), ([0.4, 0.1, True], False), (isolated.Died("hangs"), False),
 ])  # fmt: skip
