@@ -136,10 +136,20 @@ def test_commands_of_the_workflows_exist():
     assert set(re.findall(r"\.ci/\S+", run)) == {".ci/run", ".ci/check_package.py", ".ci/constraints.txt"}
 
 
-def test_each_week_runs_every_word_of_make_trust():
-    (words,) = re.findall(r"^trust: \.venv/trust ([a-z ]+) ##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+def test_each_week_runs_all_that_make_trust_runs():
+    pattern = r"^trust: \.venv/trust ([a-z ]+) ##.*\n((?:\t.*\n)+)"
+    ((words, recipe),) = re.findall(pattern, (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert job("trust.yml", "word")["strategy"]["matrix"]["word"] == words.split()
     assert 'make "$WORD" MINUTES=60' in commands(job("trust.yml", "word"))
+    after = recipe.replace("$(BIN)", ".venv/bin").replace(" --write docs/reliability.md", "").split("\n\t")
+    last = [job("trust.yml", name) for name in ("slow", "report")]
+    assert [commands(each)[-1] for each in last] == [line.strip() for line in after]
+    assert all("make build .venv/trust" in commands(each) for each in last)
+
+
+def test_one_job_compares_with_pytorch_on_each_change():
+    run = commands(job("test.yml", "peers"))
+    assert run[-2:] == [".venv/bin/python -m pip install torch", ".venv/bin/python -m pytest -q tests/trust"]
 
 
 def test_packages_are_built_with_what_is_pinned():
