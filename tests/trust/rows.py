@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from tests.trust import (
     accuracy,
+    contract,
     determinism,
     hostile,
     imports,
@@ -77,6 +78,7 @@ MEASURED: tuple[Measurement, ...] = (
     accuracy.pca_offsets,
     accuracy.pca_invariants,
     rounding.convolutions,
+    contract.checks,
     determinism.pooling_corners,
     determinism.threads,
     determinism.batches,

@@ -10,7 +10,7 @@ import fastml
 from fastml import _threads
 from fastml._core.baseline import _system
 from tests.fuzz import calls
-from tests.trust import accuracy, determinism, hostile, interrupts, isolated, memory, threads, work
+from tests.trust import accuracy, contract, determinism, hostile, interrupts, isolated, memory, threads, work
 from tests.trust.figures import largest
 
 NAN = float("nan")
@@ -89,6 +89,21 @@ def test_components_of_nan_reach_no_target(measure, row, monkeypatch):
     fastml.PCA  # noqa: B018  # imports it
     monkeypatch.setattr(fastml, "PCA", NotPCA)
     assert reached(measure) == {row: False}
+
+
+class NotAnEstimator(fastml.TruncatedSVD):
+    def fit(self, X, y=None):
+        return None
+
+
+def test_a_check_of_scikit_learn_that_fails_is_counted(monkeypatch):
+    monkeypatch.setattr(fastml, "TruncatedSVD", NotAnEstimator)
+    assert [figure.reached for figure in contract.checks(False)] == [True, True, True, False]
+
+
+def test_no_check_of_scikit_learn_is_no_success(monkeypatch):
+    monkeypatch.setattr(contract, "statuses", lambda estimator: contract.Counter(skipped=3))
+    assert not any(figure.reached for figure in contract.checks(False))
 
 
 @pytest.mark.parametrize("answer", [NAN, float("inf"), isolated.Died("hangs")])
