@@ -76,19 +76,35 @@ def counted(thorough: bool, wrong_of: Callable[[Pool, type], tuple[int, int]]) -
     return asked, wrong, {name: f"{theirs} of {number}" for name, (number, theirs) in told.items()}
 
 
-def lost_nans(pool: Pool, dtype: type) -> tuple[int, int]:
-    """One NaN at each place of an image, in an image of its own: windows that see it, and those that do not say so."""
+def judged(
+    pool: Pool, image: Callable[[int, int], np.ndarray], concerns: Callable[[np.ndarray], np.ndarray],
+    right: Callable[[np.ndarray], np.ndarray], place: Callable[[np.ndarray, list[int]], Any],
+) -> tuple[int, int]:
+    """Windows whose values `concerns` picks, and those of them whose maximum or index is wrong."""
     asked = wrong = 0
     for (h, w), options in itertools.product(SIZES, WINDOWS):
-        x = np.random.default_rng(0).normal(size=(h * w, 2, h, w)).astype(dtype)
-        x.reshape(h * w, 2, -1)[range(h * w), :, range(h * w)] = np.nan
+        x = image(h, w)
         maxima, indices = (None if part is None else np.asarray(part) for part in pool(x, options))
         for (i, j), seen in taps(h, w, options):
-            right = np.isnan(maxima[seen, :, i, j])
+            picked, good = concerns(x.reshape(*x.shape[:2], h * w)[:, :, seen]), right(maxima[:, :, i, j])
             if indices is not None:
-                right &= indices[seen, :, i, j] == np.array(seen)[:, np.newaxis]
-            asked, wrong = asked + right.size, wrong + int((~right).sum())
+                good &= indices[:, :, i, j] == place(x, seen)
+            asked, wrong = asked + int(picked.sum()), wrong + int((picked & ~good).sum())
     return asked, wrong
+
+
+def lost_nans(pool: Pool, dtype: type) -> tuple[int, int]:
+    """One NaN at each place of an image, in an image of its own: windows that see it, and those that do not say so."""
+
+    def image(h: int, w: int) -> np.ndarray:
+        x = np.random.default_rng(0).normal(size=(h * w, 2, h, w)).astype(dtype)
+        x.reshape(h * w, 2, -1)[range(h * w), :, range(h * w)] = np.nan
+        return x
+
+    def concerns(values: np.ndarray) -> np.ndarray:
+        return np.isnan(values).any(axis=2)
+
+    return judged(pool, image, concerns, np.isnan, lambda x, seen: np.arange(len(x))[:, np.newaxis])
 
 
 def nans(thorough: bool) -> Iterator[Figure]:
@@ -100,19 +116,17 @@ def nans(thorough: bool) -> Iterator[Figure]:
 
 def wrong_infinities(pool: Pool, dtype: type) -> tuple[int, int]:
     """Images three quarters of which are -infinity: windows of nothing else, and those with another result."""
-    asked = wrong = 0
-    for (h, w), options in itertools.product(SIZES, WINDOWS):
+
+    def image(h: int, w: int) -> np.ndarray:
         x = np.random.default_rng(0).normal(size=(20, 2, h, w)).astype(dtype)
         x[x < 0.7] = -np.inf
         x[0] = -np.inf
-        maxima, indices = (None if part is None else np.asarray(part) for part in pool(x, options))
-        for (i, j), seen in taps(h, w, options):
-            empty = (x.reshape(20, 2, -1)[:, :, seen] == -np.inf).all(axis=2)
-            right = maxima[:, :, i, j] == -np.inf
-            if indices is not None:
-                right &= indices[:, :, i, j] == seen[0]
-            asked, wrong = asked + int(empty.sum()), wrong + int((empty & ~right).sum())
-    return asked, wrong
+        return x
+
+    def concerns(values: np.ndarray) -> np.ndarray:
+        return np.all(values == -np.inf, axis=2)
+
+    return judged(pool, image, concerns, np.isneginf, lambda x, seen: seen[0])
 
 
 def wrong_outside(pool: Pool, dtype: type) -> tuple[int, int]:
