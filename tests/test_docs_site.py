@@ -102,13 +102,13 @@ def build(tmp_path, monkeypatch):
         with monkeypatch.context() as inside:
             inside.chdir(tmp_path)
             (tmp_path / "index.md").write_text(text.replace("ROOT", "../" * (len(tmp_path.parts) - 1) + str(ROOT)[1:]))
-            warnings = (tmp_path / "warnings").open("w+")
-            extensions = ["myst_parser", "sphinx_design", "_ext.assembly", "_ext.code", "_ext.source_pages"]
-            options = {"extensions": extensions, "html_theme": "basic", "myst_enable_extensions": ["colon_fence"]}
-            folders = (tmp_path, None, tmp_path / "html", tmp_path / "trees")
-            application.Sphinx(*folders, "html", options, status=None, warning=warnings).build()
-            warnings.seek(0)
-            return (tmp_path / "html" / "index.html").read_text(), warnings.read()
+            with (tmp_path / "warnings").open("w+") as warnings:
+                extensions = ["myst_parser", "sphinx_design", "_ext.assembly", "_ext.code", "_ext.source_pages"]
+                options = {"extensions": extensions, "html_theme": "basic", "myst_enable_extensions": ["colon_fence"]}
+                folders = (tmp_path, None, tmp_path / "html", tmp_path / "trees")
+                application.Sphinx(*folders, "html", options, status=None, warning=warnings).build()
+                warnings.seek(0)
+                return (tmp_path / "html" / "index.html").read_text(), warnings.read()
 
     return made
 

@@ -162,6 +162,7 @@ def transformed(transform, make, **options):
     model, X = make()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        warnings.simplefilter("ignore", ResourceWarning)  # what is thrown away meanwhile may be another test's
         try:
             result = transform(model, X, **options)
             data = np.asarray(result)
