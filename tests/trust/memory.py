@@ -96,7 +96,7 @@ def starved_peer(name: str, megabytes: float) -> str:
 
 
 @cache
-def ready_peer(name: str) -> Callable[[], bytes]:
+def ready_peer(name: str) -> Callable[[], np.ndarray]:
     run = peer_calls(arrays(1))[name]
     run()
     return run
@@ -183,8 +183,8 @@ def refusals() -> dict[str, Callable[[], Any]]:
 def leaked(library: str, name: str, times: int) -> tuple[float, float, int]:
     """What a call leaves behind: objects of Python, bytes of resident memory, and references to its arguments.
 
-    Of three rounds the one that leaves least: what a call leaks it leaks each time, and what it keeps for the next one
-    it keeps once. Python itself keeps some freed objects, which is far less than one per call.
+    Of seven rounds the one that leaves least: what a call leaks it leaks each time, and what it keeps for the next one
+    it keeps once. Python itself keeps some freed objects, too, fewer and fewer, which is far less than one per call.
     """
     given = arrays(0)
     ours = library == "fastml"
@@ -199,9 +199,9 @@ def leaked(library: str, name: str, times: int) -> tuple[float, float, int]:
     def references() -> int:
         return sum(map(sys.getrefcount, given.values()))
 
-    readings, before = np.zeros((4, 2)), 0  # made before, as what is counted must not be what counts
+    readings, before = np.zeros((8, 2)), 0  # made before, as what is counted must not be what counts
     repeat()
-    for i in range(4):
+    for i in range(len(readings)):
         repeat()
         before = before or references()
         readings[i] = sys.getallocatedblocks(), resident_bytes()

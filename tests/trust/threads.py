@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.trust.figures import Figure, largest
 from tests.trust.isolated import Died, call, of_peers, outcomes
-from tests.trust.work import operations, peers, runs
+from tests.trust.work import arrays, calls, operations, peer_calls, peers, runs
 
 
 def concurrent(library: str, names: list[str], rounds: int, backend: str | None = None) -> int:
@@ -83,7 +83,8 @@ def in_loky(workers: int) -> int:
 
 def ticks(library: str, name: str, scale: int) -> float:
     """How often another Python thread wakes up per second during calls in one thread, as a share of how often else."""
-    run = runs(library, scale, **({"n_threads": 1} if library == "fastml" else {}))[name]
+    given = arrays(scale)
+    run = peer_calls(given)[name] if library == "peer" else calls(given, n_threads=1)[name]
     run()
     count, stop = [0], threading.Event()
 

@@ -73,20 +73,20 @@ def operations(**options: Any) -> list[str]:
     return list(calls(arrays(0), **options))
 
 
-def peer_calls(given: dict[str, Any]) -> dict[str, Callable[[], bytes]]:
-    """Calls of other libraries, as far as they are installed, that return the bits of their results."""
+def peer_calls(given: dict[str, Any]) -> dict[str, Callable[[], np.ndarray]]:
+    """Calls of other libraries, as far as they are installed."""
     from sklearn.cluster import KMeans
     from sklearn.preprocessing import StandardScaler
 
     X = given["X"]
-    found = {"scikit-learn KMeans": lambda: KMeans(8, n_init=1, random_state=0).fit(X).labels_.tobytes(),
-             "scikit-learn StandardScaler": lambda: StandardScaler().fit_transform(X).tobytes(),
-             "NumPy matmul": lambda: (X.T @ X).tobytes()}  # fmt: skip
+    found = {"scikit-learn KMeans": lambda: KMeans(8, n_init=1, random_state=0).fit(X).labels_,
+             "scikit-learn StandardScaler": lambda: StandardScaler().fit_transform(X),
+             "NumPy matmul": lambda: X.T @ X}  # fmt: skip
     if importlib.util.find_spec("torch"):
         import torch
 
         x, weight = torch.from_numpy(given["x"]), torch.from_numpy(given["weight"])
-        found["PyTorch conv2d"] = lambda: torch.nn.functional.conv2d(x, weight, padding=1).numpy().tobytes()
+        found["PyTorch conv2d"] = lambda: torch.nn.functional.conv2d(x, weight, padding=1).numpy()
     return found
 
 
@@ -97,6 +97,5 @@ def peers() -> list[str]:
 def runs(library: str, scale: int = 1, **options: Any) -> dict[str, Callable[[], bytes]]:
     """Calls of fastml or of its peers, "peer", that return the bits of their results."""
     given = arrays(scale)
-    if library == "peer":
-        return peer_calls(given)
-    return {name: lambda run=run: bits(run()) for name, run in calls(given, **options).items()}
+    there = peer_calls(given) if library == "peer" else calls(given, **options)
+    return {name: lambda run=run: bits(run()) for name, run in there.items()}
