@@ -1,5 +1,6 @@
 """Each figure reaches its target, and what measures it notices when it does not."""
 
+import itertools
 import os
 import re
 import signal
@@ -63,6 +64,13 @@ def test_a_leak_is_noticed(monkeypatch):
     kept = []
     monkeypatch.setattr(memory, "refusals", lambda: {"leaks": lambda: kept.append(object()), "does not": object})
     assert memory.leaked("fastml", "leaks", 500)[0] > 0.9 > 0.5 > memory.leaked("fastml", "does not", 500)[0]
+
+
+@linux
+def test_a_leak_in_few_of_the_calls_is_noticed(monkeypatch):
+    kept, made = [], itertools.count()
+    monkeypatch.setattr(memory, "refusals", lambda: {"rarely": lambda: next(made) % 60 or kept.append(object())})
+    assert memory.leaked("fastml", "rarely", 2000)[0] > 0.01
 
 
 @linux
